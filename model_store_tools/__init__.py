@@ -1,0 +1,1 @@
+"""Packaging, serving, registry and command line of the PTYNet plugin."""
