@@ -1,0 +1,50 @@
+"""Entry points `ptynet` and `package-model`: registers the verbs.
+
+A verb's module stays light (no torch, no onnx at its top): `ptynet verify` must start where torch is not installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from model_store_tools.cli.failures import with_exit_codes
+from ptynet_plugin import __version__
+
+__all__ = ["app", "main"]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ptynet {__version__}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+]
+
+
+def _root(version: VersionOption = False) -> None:
+    """Prove, over the network, that an endpoint serves your model."""
+
+
+def _app(*verbs: Callable[..., Any], several: bool) -> typer.Typer:
+    made = typer.Typer(add_completion=False, no_args_is_help=several, pretty_exceptions_enable=False)
+    if several:
+        made.callback()(_root)
+    for verb in verbs:
+        made.command(verb.__name__.rstrip("_"))(with_exit_codes(verb))
+    return made
+
+
+VERBS: tuple[Callable[..., int | None], ...] = ()
+
+app = _app(*VERBS, several=True)
+
+
+def main() -> None:
+    """Run `ptynet`."""
+    app(prog_name="ptynet")
