@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ptynet_plugin.errors import KeyFileError
 
-__all__ = ["KEY_BYTES", "OwnerKey"]
+__all__ = ["KEY_BYTES", "OwnerKey", "derive"]
 
 KEY_BYTES = 32
 
@@ -39,19 +39,20 @@ class OwnerKey:
         return cls(secrets.token_bytes(KEY_BYTES))
 
     def derive(self, label: str, *parts: int | bytes | str, length: int = 32) -> bytes:
-        """Derive `length` bytes for one purpose.
+        """Derive `length` bytes for one purpose, see `derive`."""
+        return derive(self.secret, label, *parts, length=length)
+
+    def probe_secret(self) -> bytes:
+        """Give the 32 bytes from which carriers, code words and covers are made; the mark folder holds them too."""
+        return self.derive("probes/v1")
+
+    def epoch_secret(self, epoch: int = 0) -> bytes:
+        """Give the 32 bytes from which a claim's nonces and labels are made.
 
         Args:
-            label: Purpose and version, like "carriers/v1".
-            *parts: What distinguishes this use within the purpose. Encoded with type and length in front, so that
-                no two different tuples share an encoding.
-            length: Number of bytes, 1 to 8160.
-
-        Returns:
-            The derived bytes; the same for the same key, label and parts on every machine.
+            epoch: Claims of different epochs share nothing, so that what one dispute opens tells nothing of the next.
         """
-        info = b"ptynet/" + label.encode() + b"\0" + b"".join(_encoded(part) for part in parts)
-        return HKDF(algorithm=hashes.SHA256(), length=length, salt=None, info=info).derive(self.secret)
+        return self.derive("epoch/v1", epoch)
 
     def fingerprint(self) -> str:
         """Say which key this is without telling it: 64 hex digits, for the owner's own files only.
@@ -59,6 +60,23 @@ class OwnerKey:
         Archives never carry it (two archives of one owner would be linkable); they carry a claim's commitment.
         """
         return self.derive("fingerprint/v1").hex()
+
+
+def derive(secret: bytes, label: str, *parts: int | bytes | str, length: int = 32) -> bytes:
+    """Derive bytes for one purpose from the owner key's secret, or from a secret derived from it.
+
+    Args:
+        secret: 32 bytes, uniformly random.
+        label: Purpose and version, like "carriers/v1".
+        *parts: What distinguishes this use within the purpose. Encoded with type and length in front, so that no two
+            different tuples share an encoding.
+        length: Number of bytes, 1 to 8160.
+
+    Returns:
+        The derived bytes; the same for the same secret, label and parts on every machine.
+    """
+    info = b"ptynet/" + label.encode() + b"\0" + b"".join(_encoded(part) for part in parts)
+    return HKDF(algorithm=hashes.SHA256(), length=length, salt=None, info=info).derive(secret)
 
 
 def _encoded(part: int | bytes | str) -> bytes:
