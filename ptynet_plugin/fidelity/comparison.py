@@ -1,0 +1,187 @@
+"""Compares a packaged model with its bare target on benign pictures.
+
+Both run on the same pictures in the same batches, side by side in two threads. What the two answer is compared as bytes;
+the distances of deep fidelity say how large a difference is, where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptynet_plugin.engines.contract import Engine
+from ptynet_plugin.errors import TargetError, UsageError
+from ptynet_plugin.fidelity.adversarial import small_steps
+from ptynet_plugin.fidelity.boundary import agreement, boundary_pictures, pair_up, segment_pictures
+from ptynet_plugin.fidelity.metrics import OutputKind, log_probabilities, top1
+from ptynet_plugin.fidelity.report import FidelityReport, Row
+from ptynet_plugin.fidelity.rows import Answers, answer_rows
+from ptynet_plugin.fidelity.thresholds import Thresholds
+
+__all__ = ["Effort", "Subject", "compare"]
+
+Pictures = NDArray[np.uint8]
+Inner = tuple[Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One of the two models under comparison.
+
+    Attributes:
+        engine: Runs the model exactly as it lies on disk.
+        inner: Runs the same model and gives inner tensors too; None where they cannot be had.
+        feature: Name of the penultimate features in what `inner` gives.
+        fired: Name of PTYNet's own verdict in what `inner` gives; None for a bare model.
+        last_layer: The last layer's weight.
+        no_features: Why there are no features, for the report.
+    """
+
+    engine: Engine
+    inner: Engine | None = None
+    feature: str | None = None
+    fired: str | None = None
+    last_layer: NDArray[Any] | None = field(default=None, repr=False)
+    no_features: str = "no features named"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is run beside the benign pictures themselves.
+
+    Attributes:
+        inner_pictures: Pictures whose features are compared.
+        pairs: Pairs of pictures whose segments are walked.
+        points: Points on each segment.
+        attacked: Pictures moved by small adversarial steps.
+        step: Size of such a step, in pixel values.
+    """
+
+    inner_pictures: int = 64
+    pairs: int = 12
+    points: int = 5
+    attacked: int = 0
+    step: int = 4
+
+
+def compare(
+    host: Subject,
+    marked: Subject,
+    pictures: Pictures,
+    *,
+    kind: OutputKind,
+    thresholds: Thresholds,
+    labels: NDArray[np.int64] | None = None,
+    effort: Effort | None = None,
+) -> FidelityReport:
+    """Run both models and measure every difference.
+
+    Args:
+        host: The bare target.
+        marked: The packaged model.
+        pictures: Benign pictures, shape (n, height, width, channels), n >= 2.
+        kind: What the scores are.
+        thresholds: Limits.
+        labels: True classes, shape (n,), for accuracy and calibration; None leaves these rows out.
+        effort: How much to run.
+
+    Raises:
+        UsageError: Fewer than two pictures, or labels that do not fit.
+        TargetError: The two models cannot be compared: other engines, other shapes.
+    """
+    if len(pictures) < 2:
+        raise UsageError(f"{len(pictures)} benign pictures; at least 2 are needed to compare two models")
+    if host.engine.name != marked.engine.name:
+        raise TargetError(
+            f"bare model runs on {host.engine.name}, packaged model on {marked.engine.name}; equal bytes need one engine"
+        )
+    effort = effort or Effort()
+    answers = _answers(host, marked, pictures, kind=kind, labels=labels, inner_pictures=effort.inner_pictures)
+    rows = (*answer_rows(answers, thresholds), *_boundary_rows(host, marked, pictures, thresholds, effort))
+    return FidelityReport(rows=rows, pictures=len(pictures), engine=host.engine.name, series=_series(answers))
+
+
+def _answers(
+    host: Subject,
+    marked: Subject,
+    pictures: Pictures,
+    *,
+    kind: OutputKind,
+    labels: NDArray[np.int64] | None,
+    inner_pictures: int,
+) -> Answers:
+    scores = _both(host.engine, marked.engine, pictures)
+    inner = _inner(host, marked, pictures[:inner_pictures])
+    features, note = None, host.no_features
+    if inner is not None and host.feature is not None and marked.feature is not None:
+        features = inner[0][host.feature], inner[1][marked.feature]
+        note = f"tensor '{host.feature}', {features[0][0].size} numbers, {len(features[0])} pictures"
+    fired = None
+    if inner is not None and marked.fired is not None:
+        fired = np.asarray(inner[1][marked.fired].reshape(len(inner[1][marked.fired]), -1) != 0).max(axis=1)
+    layers = None
+    if host.last_layer is not None and marked.last_layer is not None:
+        layers = host.last_layer, marked.last_layer
+    return Answers(scores, kind, features, note, layers, fired, labels)
+
+
+def _both(host: Engine, marked: Engine, pictures: Pictures) -> tuple[NDArray[Any], NDArray[Any]]:
+    with ThreadPoolExecutor(2) as pool:
+        left, right = pool.submit(host.scores, pictures), pool.submit(marked.scores, pictures)
+        answers = left.result(), right.result()
+    if answers[0].shape != answers[1].shape or answers[0].dtype != answers[1].dtype:
+        raise TargetError(
+            f"bare model answers {answers[0].dtype} of shape {answers[0].shape}, "
+            f"packaged model {answers[1].dtype} of shape {answers[1].shape}; this is not the same model"
+        )
+    return answers
+
+
+def _inner(host: Subject, marked: Subject, pictures: Pictures) -> Inner | None:
+    if host.inner is None or marked.inner is None:
+        return None
+    with ThreadPoolExecutor(2) as pool:
+        left, right = pool.submit(host.inner.values, pictures), pool.submit(marked.inner.values, pictures)
+        return left.result(), right.result()
+
+
+def _boundary_rows(
+    host: Subject, marked: Subject, pictures: Pictures, limits: Thresholds, effort: Effort
+) -> tuple[Row, ...]:
+    pairs = pair_up(len(pictures), effort.pairs)
+    sets = {
+        "segments": (
+            "same top class along segments between pictures",
+            segment_pictures(pictures, pairs, points=effort.points),
+        ),
+        "boundary": (
+            "same top class right at the decision boundary",
+            np.concatenate(boundary_pictures(pictures, pairs, host.engine.scores)),
+        ),
+    }
+    if effort.attacked:
+        sets["adversarial"] = (
+            f"same top class after adversarial steps of {effort.step} of 255",
+            small_steps(pictures[: effort.attacked], host.engine.scores, step=effort.step),
+        )
+    return tuple(_agreement_row(name, host, marked, limits, *what) for name, what in sets.items())
+
+
+def _agreement_row(  # noqa: PLR0917 -- title and pictures come as one pair
+    name: str, host: Subject, marked: Subject, limits: Thresholds, title: str, pictures: Pictures
+) -> Row:
+    limit, name = limits.boundary_agreement, f"{name}_agreement"
+    if len(pictures) == 0:
+        return Row(name, title, None, limit, "at least", "the target answers these pictures alike")
+    share = agreement(*_both(host.engine, marked.engine, pictures))
+    return Row(name, title, share, limit, "at least", f"{len(pictures)} pictures")
+
+
+def _series(answers: Answers) -> dict[str, Any]:
+    confidence = tuple(np.exp(log_probabilities(scores, answers.kind).max(axis=1)) for scores in answers.scores)
+    return {"confidence": confidence, "classes": top1(answers.scores[0]), "features": answers.features}
