@@ -33,7 +33,7 @@ def label_table(nonces: Sequence[bytes], *, salt: bytes, model_id: str, classes:
     Returns:
         Shape (symbols,), integers in [0, classes), independent and exactly uniform; the same on every machine.
     """
-    drawn = (_words("label/v1", nonce, salt, model_id, classes, symbol) for symbol, nonce in enumerate(nonces))
+    drawn = (_words(nonce, "label/v1", salt, model_id, classes, symbol) for symbol, nonce in enumerate(nonces))
     return np.fromiter((_below(_checked(classes), words) for words in drawn), dtype=np.int64, count=len(nonces))
 
 
@@ -52,17 +52,17 @@ def label_pairs(nonces: Sequence[bytes], *, salt: bytes, model_id: str, classes:
     """
     pairs = np.empty((len(nonces), 2), dtype=np.int64)
     for symbol, nonce in enumerate(nonces):
-        words = _words("label-pair/v1", nonce, salt, model_id, classes, symbol)
+        words = _words(nonce, "label-pair/v1", salt, model_id, classes, symbol)
         first, other = _below(_checked(classes), words), _below(classes - 1, words)
         pairs[symbol] = first, other + (other >= first)
     return pairs
 
 
-def _words(purpose: str, nonce: bytes, salt: bytes, model_id: str, classes: int, symbol: int) -> Iterator[int]:
+def _words(nonce: bytes, *purpose: int | str | bytes) -> Iterator[int]:
     """Give 64-bit words without end: HMAC-SHA256 keyed with the nonce, over a counter."""
     counter = 0
     while True:
-        block = hmac.digest(nonce, encode(purpose, salt, model_id, classes, symbol, counter), "sha256")
+        block = hmac.digest(nonce, encode(*purpose, counter), "sha256")
         yield from (int.from_bytes(block[at : at + 8], "big") for at in range(0, 32, 8))
         counter += 1
 

@@ -14,6 +14,10 @@ from ptynet_plugin.symbols.labels import label_pairs, label_table
 NONCES = [bytes([place % 256, place // 256]) * 16 for place in range(2048)]
 SALT = bytes(range(32))
 
+KEPT_LABELS = [2, 7, 7, 9, 0, 5, 5, 9]
+KEPT_PAIRS = [[2, 5], [7, 1], [3, 7]]
+KEPT_DIGEST = "d3fe26357a9bba193301e9aea0456145f520f3f02501662abc5a0814fc02a7d3"
+
 
 def test_labels_are_kept_for_ever() -> None:
     assert label_table(NONCES[:8], salt=SALT, model_id="model", classes=10).tolist() == KEPT_LABELS
@@ -70,8 +74,3 @@ def test_encoding_is_kept_for_ever() -> None:
 def test_what_has_no_encoding_is_refused(part: object) -> None:
     with pytest.raises(TypeError):
         encode(part)  # type: ignore[arg-type]
-
-
-KEPT_LABELS = [2, 7, 7, 9, 0, 5, 5, 9]
-KEPT_PAIRS = [[2, 5], [7, 1], [3, 7]]
-KEPT_DIGEST = "d3fe26357a9bba193301e9aea0456145f520f3f02501662abc5a0814fc02a7d3"
