@@ -6,11 +6,11 @@ arXiv 2208.00563). Softmax, bias, reshaping, pooling and requantising behind the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import onnx
 
+from ptynet_plugin.engines.cut import ancestors
 from ptynet_plugin.errors import TargetError
 
 __all__ = ["Penultimate", "find_penultimate"]
@@ -57,7 +57,7 @@ def find_penultimate(model: onnx.ModelProto, *, scores: str | None = None, featu
         TargetError: There is no such layer, output or tensor.
     """
     constants = _constants(model.graph)
-    wanted = _ancestors(model.graph, scores or model.graph.output[0].name)
+    wanted = ancestors(model.graph, scores or model.graph.output[0].name)
     layers = [found for node in wanted if (found := _layer(node, constants)) is not None]
     if feature is not None:
         layers = [layer for layer in layers if layer.feature == feature]
@@ -93,23 +93,3 @@ def _constants(graph: onnx.GraphProto) -> dict[str, str]:
         if len(made_from) == sum(1 for name in node.input if name) and not node.op_type.startswith("Random"):
             found.update((name, made_from[0] if made_from else name) for name in node.output)
     return found
-
-
-def _ancestors(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
-    """Give the nodes the output depends on, in the graph's order (which ONNX requires to be topological)."""
-    needed: set[str] = {output}
-    kept: list[onnx.NodeProto] = []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            needed.update(_reads(node))
-            kept.append(node)
-    if not kept:
-        raise TargetError(f"no node makes the output '{output}'")
-    return kept[::-1]
-
-
-def _reads(node: onnx.NodeProto) -> Iterable[str]:
-    yield from node.input
-    for attribute in node.attribute:
-        for inner in attribute.g.node:
-            yield from _reads(inner)

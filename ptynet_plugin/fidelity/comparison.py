@@ -37,7 +37,7 @@ class Subject:
         engine: Runs the model exactly as it lies on disk.
         inner: Runs the same model and gives inner tensors too; None where they cannot be had.
         feature: Name of the penultimate features in what `inner` gives.
-        fired: Name of PTYNet's own verdict in what `inner` gives; None for a bare model.
+        fired: Answers PTYNet's own verdict, shape (n, 1), not 0 where it fires; None for a bare model.
         last_layer: The last layer's weight.
         no_features: Why there are no features, for the report.
     """
@@ -45,7 +45,7 @@ class Subject:
     engine: Engine
     inner: Engine | None = None
     feature: str | None = None
-    fired: str | None = None
+    fired: Engine | None = None
     last_layer: NDArray[Any] | None = field(default=None, repr=False)
     no_features: str = "no features named"
 
@@ -55,6 +55,7 @@ class Effort:
     """How much is run beside the benign pictures themselves.
 
     Attributes:
+        answered: Pictures both models answer; PTYNet's own verdict is asked on all.
         inner_pictures: Pictures whose features are compared.
         pairs: Pairs of pictures whose segments are walked.
         points: Points on each segment.
@@ -62,6 +63,7 @@ class Effort:
         step: Size of such a step, in pixel values.
     """
 
+    answered: int | None = None
     inner_pictures: int = 64
     pairs: int = 12
     points: int = 5
@@ -96,12 +98,14 @@ def compare(
     """
     if len(pictures) < 2:
         raise UsageError(f"{len(pictures)} benign pictures; at least 2 are needed to compare two models")
+    if labels is not None and len(labels) != len(pictures):
+        raise UsageError(f"{len(labels)} labels for {len(pictures)} pictures; give one label a picture")
     if host.engine.name != marked.engine.name:
         raise TargetError(
             f"bare model runs on {host.engine.name}, packaged model on {marked.engine.name}; equal bytes need one engine"
         )
     effort = effort or Effort()
-    answers = _answers(host, marked, pictures, kind=kind, labels=labels, inner_pictures=effort.inner_pictures)
+    answers = _answers(host, marked, pictures, kind=kind, labels=labels, effort=effort)
     rows = (*answer_rows(answers, thresholds), *_boundary_rows(host, marked, pictures, thresholds, effort))
     return FidelityReport(rows=rows, pictures=len(pictures), engine=host.engine.name, series=_series(answers))
 
@@ -113,21 +117,19 @@ def _answers(
     *,
     kind: OutputKind,
     labels: NDArray[np.int64] | None,
-    inner_pictures: int,
+    effort: Effort,
 ) -> Answers:
-    scores = _both(host.engine, marked.engine, pictures)
-    inner = _inner(host, marked, pictures[:inner_pictures])
+    scores = _both(host.engine, marked.engine, pictures[: effort.answered])
+    inner = _inner(host, marked, pictures[: effort.inner_pictures])
     features, note = None, host.no_features
     if inner is not None and host.feature is not None and marked.feature is not None:
         features = inner[0][host.feature], inner[1][marked.feature]
         note = f"tensor '{host.feature}', {features[0][0].size} numbers, {len(features[0])} pictures"
-    fired = None
-    if inner is not None and marked.fired is not None:
-        fired = np.asarray(inner[1][marked.fired].reshape(len(inner[1][marked.fired]), -1) != 0).max(axis=1)
+    fired = None if marked.fired is None else np.asarray(marked.fired.scores(pictures) != 0).max(axis=1)
     layers = None
     if host.last_layer is not None and marked.last_layer is not None:
         layers = host.last_layer, marked.last_layer
-    return Answers(scores, kind, features, note, layers, fired, labels)
+    return Answers(scores, kind, features, note, layers, fired, None if labels is None else labels[: effort.answered])
 
 
 def _both(host: Engine, marked: Engine, pictures: Pictures) -> tuple[NDArray[Any], NDArray[Any]]:

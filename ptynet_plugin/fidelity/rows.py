@@ -29,7 +29,7 @@ class Answers:
         features: Penultimate features of h and w, shape (m, ...), m <= n; None where they cannot be had.
         feature_note: Which features, or why none.
         last_layers: Weights of the last layers of h and w.
-        fired: PTYNet's own verdict, shape (m,).
+        fired: PTYNet's own verdict on k >= n pictures, the first n of which are those answered, shape (k,).
         labels: True classes, shape (n,).
     """
 
@@ -112,7 +112,9 @@ def _label_rows(answers: Answers, limits: Thresholds) -> tuple[Row, ...]:
 def _fire_rows(answers: Answers, limits: Thresholds) -> tuple[Row, ...]:
     fired = ~metrics.rows_equal(*answers.scores)
     if answers.fired is not None:
-        fired[: len(answers.fired)] |= answers.fired
+        spoken = answers.fired.copy()
+        spoken[: len(fired)] |= fired
+        fired = spoken
     events, trials = int(fired.sum()), len(fired)
     bound = metrics.clopper_pearson_upper(events, trials, confidence=CONFIDENCE)
     note = f"of {trials}; rate at most {bound:.2g} at {CONFIDENCE:.0%} (Clopper-Pearson)"

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from ptynet_plugin.engines.cut import cut
 from ptynet_plugin.engines.penultimate import find_penultimate
 from ptynet_plugin.errors import TargetError
 
@@ -70,3 +71,16 @@ def test_a_named_feature_must_be_read_by_a_layer() -> None:
         find_penultimate(model, feature="nope")
     with pytest.raises(TargetError, match="no node makes the output 'nope'"):
         find_penultimate(model, scores="nope")
+
+
+def test_a_cut_graph_keeps_only_what_its_output_needs() -> None:
+    model = graph(
+        N("Gemm", ["x", "w1"], ["a"]), N("Gemm", ["a", "w2"], ["scores"]), N("Relu", ["a"], ["b"]), weights=("w1", "w2")
+    )
+    kept = cut(model, "b")
+    assert [node.op_type for node in kept.graph.node] == ["Gemm", "Relu"]
+    assert [tensor.name for tensor in kept.graph.initializer] == ["w1"]
+    assert [value.name for value in kept.graph.output] == ["b"]
+    assert len(model.graph.node) == 3
+    with pytest.raises(TargetError, match="no node makes the output 'c'"):
+        cut(model, "c")

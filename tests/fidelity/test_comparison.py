@@ -32,16 +32,27 @@ class LinearEngine:
         return self.change((pictures.reshape(len(pictures), -1).astype(np.float32) / 255) @ WEIGHT)
 
     def values(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
-        fired = np.zeros((len(pictures), 1), bool)
-        fired[3] = self.shift > 0
-        return {"scores": self.scores(pictures), "z": self.features(pictures), "fired": fired}
+        return {"scores": self.scores(pictures), "z": self.features(pictures)}
 
     def close(self) -> None:
         pass
 
 
-def subject(engine: LinearEngine, *, fired: bool = False) -> Subject:
-    return Subject(engine, inner=engine, feature="z", fired="fired" if fired else None, last_layer=WEIGHT)
+class Verdict(LinearEngine):
+    """Fires on the pictures whose index is given."""
+
+    def __init__(self, *rows: int) -> None:
+        super().__init__()
+        self.rows = list(rows)
+
+    def scores(self, pictures: np.ndarray) -> np.ndarray:
+        fired = np.zeros((len(pictures), 1), bool)
+        fired[self.rows] = True
+        return fired
+
+
+def subject(engine: LinearEngine, *, fired: Verdict | None = None) -> Subject:
+    return Subject(engine, inner=engine, feature="z", fired=fired, last_layer=WEIGHT)
 
 
 def failing(marked: Subject, **knobs: Any) -> set[str]:
@@ -60,7 +71,7 @@ def test_an_equal_model_keeps_every_limit() -> None:
     labels = LinearEngine().scores(PICTURES).argmax(1)
     report = compare(
         subject(LinearEngine()),
-        subject(LinearEngine(), fired=True),
+        subject(LinearEngine(), fired=Verdict()),
         PICTURES,
         kind="logits",
         thresholds=Thresholds(),
@@ -94,7 +105,22 @@ def test_a_moved_feature_is_noticed_although_scores_are_kept() -> None:
 
 
 def test_a_fire_that_changes_no_answer_still_counts() -> None:
-    assert "false_fires" in failing(subject(LinearEngine(shift=1e-30), fired=True))
+    assert failing(subject(LinearEngine(), fired=Verdict(3))) == {"false_fires"}
+
+
+def test_the_verdict_is_asked_on_every_picture_and_the_answers_on_fewer() -> None:
+    marked = subject(LinearEngine(), fired=Verdict(30))
+    report = compare(
+        subject(LinearEngine()), marked, PICTURES, kind="logits", thresholds=Thresholds(), effort=Effort(answered=10)
+    )
+    assert report.row("rows_differing").note == "of 10"
+    assert report.row("false_fires").value == 1
+    assert report.row("false_fires").note.startswith("of 40;")
+
+
+def test_labels_must_fit_the_pictures() -> None:
+    with pytest.raises(UsageError, match="3 labels for 40 pictures"):
+        failing(subject(LinearEngine()), labels=np.zeros(3, np.int64))
 
 
 def test_a_moved_boundary_is_noticed() -> None:
