@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptynet_plugin.errors import UsageError
-from ptynet_plugin.images.tables import MASTER, TABLE_SCALE, cosine_table
+from ptynet_plugin.images.tables import TABLE_SCALE, cosine_table
 from ptynet_plugin.symbols.stream import KeyStream
 
 __all__ = ["CHANNELS", "FREQUENCIES", "Color", "carriers", "most_bits", "rendered", "trigger_picture"]
@@ -94,8 +94,9 @@ def rendered(spectrum: NDArray[np.int64]) -> NDArray[np.int64]:
         Shape (MASTER, MASTER, channels), in units of 1 / TABLE_SCALE**2.
     """
     table = cosine_table(spectrum.shape[-1])
-    rows = np.einsum("cuv,vx->cux", spectrum, table)
-    return np.einsum("cux,uy->yxc", rows, table)
+    rows = spectrum @ table  # (channels, vertical frequency, column)
+    columns: NDArray[np.int64] = table.T @ rows  # (channels, row, column)
+    return columns.transpose(1, 2, 0)
 
 
 def _orthogonal(vectors: NDArray[np.int64]) -> NDArray[np.int64]:
