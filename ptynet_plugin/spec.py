@@ -12,6 +12,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ptynet_plugin.errors import SpecError
+from ptynet_plugin.fidelity.thresholds import Thresholds
 
 __all__ = ["InputSpec", "load_spec", "parse_spec"]
 
@@ -42,6 +43,7 @@ class InputSpec(BaseModel):
     input: str | None = None
     scores: str | None = None
     quantized_engine: str | None = None
+    fidelity: Thresholds | None = None
 
     @property
     def channels(self) -> int:

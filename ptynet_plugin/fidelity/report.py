@@ -54,6 +54,7 @@ class FidelityReport:
         rows: In the order they are shown.
         pictures: Number of benign pictures.
         engine: What ran both models.
+        source: Where the pictures come from.
         seconds: How long the comparison took, measured by the caller.
         series: Numbers behind the plots, by name; not part of the verdict.
     """
@@ -61,6 +62,7 @@ class FidelityReport:
     rows: tuple[Row, ...]
     pictures: int
     engine: str
+    source: str = ""
     seconds: float = 0.0
     series: dict[str, Any] = field(default_factory=dict, compare=False)
 
@@ -90,6 +92,7 @@ class FidelityReport:
             "schema": SCHEMA,
             "ok": self.ok,
             "pictures": self.pictures,
+            "source": self.source,
             "engine": self.engine,
             "seconds": round(self.seconds, 3),
             "rows": [_plain({**asdict(row), "ok": row.ok}.items()) for row in self.rows],
