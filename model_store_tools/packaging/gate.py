@@ -24,7 +24,7 @@ __all__ = ["GATE_PICTURES", "GateMode", "digest_gate", "full_gate", "gate_effort
 GateMode = Literal["full", "digest", "off"]
 
 GATE_PICTURES = 1000
-ANSWERED_PIXELS = 13_000_000
+ANSWERED_PIXELS = 6_500_000
 FEWEST_ANSWERED = 64
 
 
@@ -88,9 +88,10 @@ def require_fidelity(report: FidelityReport, *, where: str) -> None:
 
 
 def gate_effort(benign: Benign) -> Effort:
-    """Give the gate's effort: PTYNet's own verdict on every picture, both models on as many as 13 million pixels hold."""
+    """Give the gate's effort: PTYNet's own verdict on every picture, both models on as many as 6.5 million pixels hold."""
     pixels = benign.pictures.shape[1] * benign.pictures.shape[2]
-    return Effort(answered=max(FEWEST_ANSWERED, ANSWERED_PIXELS // pixels))
+    answered = max(FEWEST_ANSWERED, ANSWERED_PIXELS // pixels)
+    return Effort(answered=answered, inner_pictures=32, pairs=8, points=4)
 
 
 def tensor_digests(records: Iterable[TensorRecord]) -> dict[str, str]:
