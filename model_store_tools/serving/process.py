@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,20 +15,31 @@ __all__ = ["GuardedProcess", "telling_lines"]
 
 GUARD = Path(__file__).with_name("guard.py")
 GRACE_SECONDS = 10.0
-TROUBLE = re.compile(r"error|exception|fail|fatal|traceback|not found|refused|denied|already in use|unable", re.I)
-HARMLESS = re.compile(r"CudaDriverHelper|NVML|DCGM|pinned system memory|cudaGetDeviceCount|CUDA (driver|memory)", re.I)
+TROUBLE = re.compile(r"error|exception|fail|fatal|traceback|not found|refused|denied|in use|unable|disconnected", re.I)
+STAMPS = re.compile(r"\d[\d:.,T-]{7,}|\[?pid\W*\d+")
+HARMLESS = re.compile(
+    r"CudaDriverHelper|nvidia-smi|NVML|DCGM|pinned system memory|cudaGetDeviceCount|CUDA (driver|memory)", re.I
+)
 
 
 def telling_lines(text: str, *, limit: int = 12) -> list[str]:
-    """Pick the last lines of a server's log that speak of trouble; the very last ones where none does.
+    """Pick the lines of a server's log that speak of trouble; its last lines where none does.
+
+    Where there are many, the first half are the earliest (the cause) and the rest the latest (how it ended).
 
     Args:
         text: The log.
-        limit: How many lines at most.
+        limit: How many lines at most, an even number.
     """
     lines = [line.rstrip() for line in text.splitlines() if line.strip() and not HARMLESS.search(line)]
     trouble = [line for line in lines if TROUBLE.search(line)]
-    return (trouble or lines)[-limit:]
+    unseen: dict[str, str] = {}
+    for line in trouble:
+        unseen.setdefault(STAMPS.sub("", line), line)
+    first_seen = list(unseen.values())
+    if len(first_seen) > limit:
+        return first_seen[: limit // 2] + first_seen[-limit // 2 :]
+    return first_seen or lines[-limit:]
 
 
 class GuardedProcess:
@@ -67,6 +79,8 @@ class GuardedProcess:
         self.log = log
         self._grace = grace
         with log.open("ab") as output:
+            self._log_reader = log.open("rb")  # still reads when the guard has removed the file
+            self._log_start = self._log_reader.seek(0, os.SEEK_END)
             self._guard = subprocess.Popen(
                 [sys.executable, "-I", str(GUARD)],
                 stdin=subprocess.PIPE,
@@ -92,11 +106,9 @@ class GuardedProcess:
         return self._guard.wait(timeout)
 
     def read_log(self) -> str:
-        """Return everything the server has written so far."""
-        try:
-            return self.log.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return ""
+        """Return everything the server has written so far; not after `stop`."""
+        self._log_reader.seek(self._log_start)
+        return self._log_reader.read().decode(errors="replace")
 
     def stop(self) -> None:
         """Stop the server and all it started; safe to call again."""
@@ -107,3 +119,4 @@ class GuardedProcess:
         except subprocess.TimeoutExpired:
             self._guard.kill()
             self._guard.wait()
+        self._log_reader.close()

@@ -23,7 +23,7 @@ __all__ = ["start_torchserve"]
 PURPOSES = ("http", "grpc", "management", "metrics", "grpc_management")
 READY_SECONDS = 180.0
 PORT_TAKEN = "Address already in use"
-CANNOT_LOAD = "Load model failed"
+CANNOT_LOAD = "Worker disconnected"  # it would go on trying for hours
 TOKEN_MINUTES = 60 * 24 * 365
 LARGEST_BODY = 64 * 2**20
 LOGGING = """<?xml version="1.0" encoding="UTF-8"?>
