@@ -1,0 +1,162 @@
+"""What a claim's ledger says: which runs there were, what each asked, what came back. Pure; `ledger` keeps the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ptynet_plugin.errors import ClaimError
+from ptynet_plugin.statistics.decision import alpha_of_test
+
+__all__ = ["History", "Run", "Trial"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One symbol that was asked at an endpoint.
+
+    Attributes:
+        symbol: Which.
+        hit: Whether its label came back; a lost answer is a miss.
+        null_rate: Its own null rate where a class map set one, else None.
+        answered: Whether an answer was recorded at all.
+        facts: What was recorded with the answer.
+    """
+
+    symbol: int
+    hit: bool = False
+    null_rate: float | None = None
+    answered: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A registered run.
+
+    Attributes:
+        id: 32 hex digits drawn at registration; the order of symbols follows from it.
+        endpoint: The endpoint's name, as the caller normalised it.
+        number: i of this claim's tests.
+        alpha: Level of this test, 6 alpha / (pi^2 i^2).
+        budget: Most symbols it will ask.
+        started: Time of the registration, ISO 8601.
+        earlier: What other runs of the claim asked this endpoint, in their order.
+        own: What this run itself asked already, where it is resumed.
+        facts: What was registered with it.
+    """
+
+    id: str
+    endpoint: str
+    number: int
+    alpha: float
+    budget: int
+    started: str
+    earlier: tuple[Trial, ...] = ()
+    own: tuple[Trial, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def spent(self) -> frozenset[int]:
+        """Symbols that were asked at this endpoint and are never asked there again."""
+        return frozenset(trial.symbol for trial in self.earlier + self.own)
+
+
+class History:
+    """The ledger's lines, taken in one by one; a line that cannot follow the ones before it is refused."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, dict[str, Any]] = {}
+        self._trials: dict[str, dict[int, Trial]] = {}
+        self._finished: set[str] = set()
+
+    def take(self, line: Mapping[str, Any]) -> None:
+        """Take a line in.
+
+        Raises:
+            ClaimError: It contradicts what came before.
+            KeyError: It lacks a field.
+        """
+        match line["kind"]:
+            case "run":
+                self._take_run(line)
+            case "asked":
+                self._take_question(line["run"], line["symbol"])
+            case "answered":
+                self._take_answer(line)
+            case "finished":
+                self._known(line["run"])
+                self._finished.add(line["run"])
+            case other:
+                raise ClaimError(f"a ledger has no lines of the kind {other!r}")
+
+    def number_for(self, endpoint: str) -> int:
+        """Give the test number of an endpoint: its first run's, or the next one."""
+        numbers = {run["endpoint"]: run["number"] for run in self._runs.values()}
+        return int(numbers.get(endpoint, len(numbers) + 1))
+
+    def run(self, run_id: str) -> Run:
+        """Give a run with its own and its endpoint's earlier trials.
+
+        Raises:
+            ClaimError: There is no such run.
+        """
+        line = self._known(run_id)
+        siblings = [other for other in self._at(line["endpoint"]) if other != run_id]
+        return Run(
+            id=run_id,
+            endpoint=line["endpoint"],
+            number=line["number"],
+            alpha=alpha_of_test(float(line["alpha"]), line["number"]),
+            budget=line["budget"],
+            started=line["started"],
+            earlier=tuple(trial for other in siblings for trial in self._trials[other].values()),
+            own=tuple(self._trials[run_id].values()),
+            facts=line["facts"],
+        )
+
+    def runs(self) -> list[Run]:
+        """Give all runs in the order of their registration."""
+        return [self.run(run_id) for run_id in self._runs]
+
+    def is_finished(self, run_id: str) -> bool:
+        """Tell whether the run was brought to a verdict."""
+        return run_id in self._finished
+
+    def _take_run(self, line: Mapping[str, Any]) -> None:
+        if line["run"] in self._runs:
+            raise ClaimError(f"run {line['run']} is registered twice")
+        if line["number"] != self.number_for(line["endpoint"]):
+            raise ClaimError(f"run {line['run']} is test {self.number_for(line['endpoint'])}, not {line['number']}")
+        alpha_of_test(float(line["alpha"]), line["number"])
+        self._runs[line["run"]] = dict(line)
+        self._trials[line["run"]] = {}
+
+    def _take_question(self, run_id: str, symbol: int) -> None:
+        endpoint = self._known(run_id)["endpoint"]
+        if any(symbol in self._trials[other] for other in self._at(endpoint)):
+            raise ClaimError(f"symbol {symbol} was asked at {endpoint} before; a symbol counts once in a lifetime")
+        self._trials[run_id][symbol] = Trial(symbol)
+
+    def _take_answer(self, line: Mapping[str, Any]) -> None:
+        self._known(line["run"])
+        trial = self._trials[line["run"]].get(line["symbol"])
+        if trial is None or trial.answered:
+            raise ClaimError(f"symbol {line['symbol']} has no open question in run {line['run']}; answers count once")
+        rate = line["null_rate"]
+        self._trials[line["run"]][line["symbol"]] = replace(
+            trial,
+            hit=line["hit"] is True,
+            null_rate=None if rate is None else float(rate),
+            answered=True,
+            facts=line["facts"],
+        )
+
+    def _known(self, run_id: str) -> dict[str, Any]:
+        if run_id not in self._runs:
+            raise ClaimError(f"no run {run_id!r} is registered; a run is resumed with the claim it was begun with")
+        return self._runs[run_id]
+
+    def _at(self, endpoint: str) -> list[str]:
+        return [run_id for run_id, line in self._runs.items() if line["endpoint"] == endpoint]
