@@ -1,7 +1,7 @@
 """The front end for pictures of any size in an exported program.
 
-`torch.export` needs pooling windows that are numbers, and here they depend on the picture. Means over windows are differences of running
-sums, and the bilinear step takes two of them: gathers at computed places, at the cost of the pooling itself.
+`torch.export` needs pooling windows that are numbers, and here they depend on the picture. Means over windows are differences
+of running sums, and the bilinear step takes two of them: gathers at computed places, at the cost of the pooling itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def shrunk_by_sums(x: Tensor) -> Tensor:
 
 def _shrunk_last(x: Tensor) -> Tensor:
     side = x.shape[3]
-    window = torch.sym_max(1, side // GRID)
+    window = torch.sym_max(1, side // GRID)  # type: ignore[no-untyped-call]
     cells = side // window
     sums = torch.nn.functional.pad(x.cumsum(3), (1, 0))
     steps = torch.arange(GRID, dtype=torch.float64, device=x.device)
@@ -42,4 +42,5 @@ def _shrunk_last(x: Tensor) -> Tensor:
 
 def _mean(sums: Tensor, cell: Tensor, window: int) -> Tensor:
     first = (cell * window).long()
-    return (sums.index_select(3, first + window) - sums.index_select(3, first)) / window
+    between: Tensor = (sums.index_select(3, first + window) - sums.index_select(3, first)) / window
+    return between

@@ -1,7 +1,7 @@
 """Where the class scores stand in what a torch model answers: one tensor, or one among several.
 
-`spec.scores` names one among several by its index in a tuple or list ("1"), or by its key or field. Works on eager answers, and on the
-symbolic ones of an export; TorchScript has `script_fuse` write the same as source.
+`spec.scores` names one among several by its index in a tuple or list ("1"), or by its key or field. Works on eager answers
+and on the symbolic ones of an export; for TorchScript `torch_script` writes the same as source.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def named_tensors(answer: Any) -> dict[str, Any]:
         return dict(zip(answer._fields, answer, strict=True))
     if isinstance(answer, (tuple, list)):
         return {str(index): part for index, part in enumerate(answer)}
-    raise TargetError(f"the target answers a {type(answer).__name__}, expected a tensor or a tuple, list or dict of tensors")
+    raise TargetError(
+        f"the target answers a {type(answer).__name__}, expected a tensor or a tuple, list or dict of tensors"
+    )
 
 
 def pick(answer: Any, scores: str | None) -> Tensor:
