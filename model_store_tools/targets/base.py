@@ -16,7 +16,7 @@ from ptynet_plugin.archives.tensors import TensorRecord, combined_digest
 from ptynet_plugin.errors import SpecError
 from ptynet_plugin.spec import DType, InputSpec
 
-__all__ = ["Findings", "Target", "TargetKind", "TensorRecord", "agree", "complete", "layout_of"]
+__all__ = ["Findings", "Layout", "Target", "TargetKind", "TensorRecord", "agree", "complete", "layout_of"]
 
 TargetKind = Literal["onnx", "torchscript", "pt2", "module"]
 Layout = Literal["NCHW", "NHWC"]
