@@ -1,0 +1,114 @@
+"""Keyed projection of a whole weight tensor onto 256 numbers, and the least change that moves them.
+
+Row r of the projection is row i_r of a Walsh-Hadamard matrix with the signs of its columns flipped by the key: the subsampled
+randomised Hadamard transform (Ailon & Chazelle 2009; Tropp, arXiv 1011.1595). It acts like a Gaussian matrix, without one
+ever being written down: a dense one for a layer of 2.4 million weights has 600 million entries, this one 2.4 million signs.
+All weights of the tensor take part: a mark on the mean over filters (Uchida et al., arXiv 1701.04082) breaks under overwriting.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import hadamard
+from scipy.sparse.linalg import LinearOperator, cg
+
+from ptynet_plugin.errors import UsageError
+from ptynet_plugin.symbols.stream import KeyStream
+
+__all__ = ["FEWEST_WEIGHTS", "ROWS", "Projection", "walsh_hadamard"]
+
+Floats = NDArray[np.float64]
+
+ROWS = 256
+FEWEST_WEIGHTS = 2048
+"""Below this, 256 numbers cannot be moved without moving most of the tensor."""
+
+FACTOR = 256
+SOLVER_TOLERANCE = 1e-10
+
+
+class Projection:
+    """256 keyed, nearly orthonormal directions in the space of one tensor's weights.
+
+    Args:
+        secret: 32 secret bytes.
+        size: Number of weights.
+
+    Raises:
+        UsageError: Fewer than `FEWEST_WEIGHTS` weights.
+    """
+
+    def __init__(self, secret: bytes, size: int) -> None:
+        if size < FEWEST_WEIGHTS:
+            raise UsageError(
+                f"a tensor of {size} weights cannot carry {ROWS} bits, at least {FEWEST_WEIGHTS} are needed"
+            )
+        stream = KeyStream(secret, "whitebox-projection/v1", size)
+        self.size, self.padded = size, 1 << (size - 1).bit_length()
+        self.rows = _distinct(stream, self.padded)
+        self.signs = stream.bits(size).astype(np.int8) * 2 - 1
+
+    def forward(self, weights: NDArray[np.floating]) -> Floats:
+        """Project weights.
+
+        Args:
+            weights: Any shape with `size` entries.
+
+        Returns:
+            Shape (256,). For weights that know nothing of the key: mean 0, standard deviation their root mean square.
+        """
+        spread = np.zeros(self.padded)
+        spread[: self.size] = np.asarray(weights, np.float64).reshape(-1) * self.signs
+        return np.asarray(walsh_hadamard(spread)[self.rows] / np.sqrt(self.size))
+
+    def adjoint(self, numbers: Floats) -> Floats:
+        """Combine the 256 directions: shape (256,) to shape (size,)."""
+        spread = np.zeros(self.padded)
+        spread[self.rows] = numbers
+        return np.asarray(walsh_hadamard(spread)[: self.size] * self.signs / np.sqrt(self.size))
+
+    def lift(self, numbers: Floats) -> Floats:
+        """Give the shortest change of the weights that changes `forward` by `numbers`: shape (256,) to shape (size,)."""
+        gram = LinearOperator((ROWS, ROWS), matvec=lambda a: self.forward(self.adjoint(a)), dtype=np.float64)
+        coefficients, _ = cg(gram, numbers, rtol=SOLVER_TOLERANCE, maxiter=10 * ROWS)
+        return self.adjoint(coefficients)
+
+    def without(self, weights: NDArray[np.floating]) -> Floats:
+        """Take the 256 directions out of the weights, so that `forward` gives 0: same shape, float64."""
+        exact = np.asarray(weights, np.float64)
+        return exact - self.lift(self.forward(exact)).reshape(exact.shape)
+
+
+def walsh_hadamard(values: Floats) -> Floats:
+    """Multiply by the Walsh-Hadamard matrix (entries +1 and -1, not normalised); the length is a power of 2."""
+    shape = _factors(len(values))
+    cube = values.reshape(shape)
+    for axis, side in enumerate(shape):
+        cube = np.moveaxis(np.tensordot(_matrix(side), cube, axes=(1, axis)), 0, axis)
+    return np.ascontiguousarray(cube).reshape(-1)
+
+
+@cache
+def _matrix(side: int) -> Floats:
+    return np.asarray(hadamard(side), np.float64)
+
+
+def _factors(length: int) -> tuple[int, ...]:
+    factors = []
+    while length > FACTOR:
+        factors.append(FACTOR)
+        length //= FACTOR
+    return (*factors, length)
+
+
+def _distinct(stream: KeyStream, bound: int) -> NDArray[np.int64]:
+    """Draw 256 different rows, in the order they come."""
+    drawn: NDArray[np.int64] = np.empty(0, np.int64)
+    while len(drawn) < ROWS:
+        drawn = np.concatenate([drawn, stream.integers(bound, ROWS)])
+        _, first = np.unique(drawn, return_index=True)
+        drawn = drawn[np.sort(first)]
+    return drawn[:ROWS]
