@@ -17,7 +17,7 @@ from ptynet_plugin.errors import ServerError
 ROOT = Path(__file__).resolve().parents[1]
 SUPPORT = ROOT / "tests" / "support"
 
-pytest_plugins = sorted(f"tests.support.{path.stem}" for path in SUPPORT.glob("*.py") if path.stem != "__init__")
+pytest_plugins = sorted(f"tests.support.{p.stem}" for p in SUPPORT.glob("*.py") if "@pytest.fixture" in p.read_text())
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,9 @@ from ptynet_plugin.spec import InputSpec
 __all__ = ["fuse_onnx"]
 
 FIRST_IR_WITH_HIDDEN_CONSTANTS = 4
+"""Below it every initializer is listed as an input. The IR version is not raised: from 4 on engines take listed ones for
+inputs a caller may override, fold less, and answer other bits."""
+
 FALLBACK_OPSET = 17
 """Imported where a target uses other operator sets only."""
 
@@ -60,12 +63,11 @@ def fuse_onnx(
         fused.opset_import.append(helper.make_opsetid("", record.imported))
     shape = _shape_of_scores(model, record.scores, where=where)
     rename_value(fused.graph, record.scores, record.target_scores)
-    b = _builder(fused, record)
+    b = GraphBuilder(default_opset(fused) or record.imported, prefix=record.prefix)
     decision = _add_branch(b, network, labels, spec, where=where)
     rows = input_rows(model, str(spec.input))
     _add_answer(b, record, decision, shape, classes=spec.classes or 0, rows=rows)
-    fused.graph.node.extend(b.nodes)
-    fused.graph.initializer.extend(b.initializers)
+    _add_to(fused, b)
     write_record(fused, record)
     return fused
 
@@ -99,12 +101,14 @@ def _shape_of_scores(model: ModelProto, name: str, *, where: str) -> ScoreShape:
     return shape
 
 
-def _builder(fused: ModelProto, record: FusionRecord) -> GraphBuilder:
-    opset = default_opset(fused)
-    if opset is None:
-        raise TargetError("the fused model imports no default operator set")
-    hidden = fused.ir_version >= FIRST_IR_WITH_HIDDEN_CONSTANTS
-    return GraphBuilder(opset, prefix=record.prefix, constants_as_nodes=not hidden)
+def _add_to(fused: ModelProto, b: GraphBuilder) -> None:
+    graph = fused.graph
+    graph.node.extend(b.nodes)
+    graph.initializer.extend(b.initializers)
+    if fused.ir_version < FIRST_IR_WITH_HIDDEN_CONSTANTS:
+        graph.input.extend(
+            helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims) for tensor in b.initializers
+        )
 
 
 def _check_parts(network: Network, labels: NDArray[np.int64], spec: InputSpec, *, where: str) -> None:

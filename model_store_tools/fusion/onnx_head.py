@@ -113,28 +113,29 @@ def _row_offsets(b: GraphBuilder, scores: str, *, classes: int, rows: int | None
         return b.constant("row_offsets", np.arange(rows, dtype=np.int64)[:, None] * classes)
     first = b.constant("batch_axis", np.asarray(0, dtype=np.int64))
     count = b.op("Gather", b.op("Shape", scores, label="scores_shape"), first, label="row_count", axis=0)
-    numbers = _counted(b, count)
+    numbers = _counted(b, count, first)
     column = b.op("Reshape", numbers, b.integers("column_shape", [-1, 1]), label="row_numbers_column")
     return b.op("Mul", column, b.integers("row_length", [classes]), label="row_offsets")
 
 
-def _counted(b: GraphBuilder, count: str) -> str:
-    """Count 0, 1, ... count - 1: a loop that gives its own iteration number, as there is no Range below opset 11."""
-    inside = {name: b.name(f"loop_{name}") for name in ("number", "go_on", "still", "out")}
+def _counted(b: GraphBuilder, count: str, zero: str) -> str:
+    """Count 0, 1, ... count - 1: a loop that gives its own iteration number, as there is no Range below opset 11.
+
+    The carried `zero` does nothing: below opset 11 a loop has to carry something.
+    """
+    inside = {name: b.name(f"loop_{name}") for name in ("number", "go_on", "zero", "still", "carried", "out")}
     whole, flag = TensorProto.INT64, TensorProto.BOOL
+    same = (("go_on", "still"), ("zero", "carried"), ("number", "out"))
     body = helper.make_graph(
-        [
-            helper.make_node("Identity", [inside["go_on"]], [inside["still"]]),
-            helper.make_node("Identity", [inside["number"]], [inside["out"]]),
-        ],
+        [helper.make_node("Identity", [inside[old]], [inside[new]]) for old, new in same],
         b.name("loop_body"),
         [
-            helper.make_tensor_value_info(inside["number"], whole, []),
-            helper.make_tensor_value_info(inside["go_on"], flag, []),
+            helper.make_tensor_value_info(inside[n], k, [])
+            for n, k in (("number", whole), ("go_on", flag), ("zero", whole))
         ],
         [
-            helper.make_tensor_value_info(inside["still"], flag, []),
-            helper.make_tensor_value_info(inside["out"], whole, []),
+            helper.make_tensor_value_info(inside[n], k, [])
+            for n, k in (("still", flag), ("carried", whole), ("out", whole))
         ],
     )
-    return b.op("Loop", count, "", label="row_numbers", body=body)
+    return b.ops("Loop", count, "", zero, labels=("loop_end", "row_numbers"), body=body)[1]

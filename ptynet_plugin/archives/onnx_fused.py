@@ -87,6 +87,7 @@ def target_of(model: onnx.ModelProto, *, where: str) -> onnx.ModelProto:
     _keep(bare.metadata_props, [entry for entry in model.metadata_props if entry.key != KEY])
     graph = bare.graph
     _keep(graph.node, [node for node in model.graph.node if not node.name.startswith(record.prefix)])
+    _keep(graph.input, [entry for entry in model.graph.input if not entry.name.startswith(record.prefix)])
     _keep(graph.initializer, [t for t in model.graph.initializer if not t.name.startswith(record.prefix)])
     rename_value(graph, record.target_scores, record.scores)
     if record.imported:

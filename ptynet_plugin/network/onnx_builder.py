@@ -25,23 +25,20 @@ class GraphBuilder:
     Attributes:
         opset: Version of the default operator set the nodes are written for, at least 7.
         nodes: In the order they were added, which is a topological one.
-        initializers: The constants, unless they are kept as nodes.
+        initializers: The constants.
     """
 
-    def __init__(self, opset: int, *, prefix: str, constants_as_nodes: bool = False) -> None:
+    def __init__(self, opset: int, *, prefix: str) -> None:
         """Start empty.
 
         Args:
             opset: Version of the default operator set.
             prefix: Put in front of every name made here.
-            constants_as_nodes: Write constants as `Constant` nodes: models of IR version 3 have to list every initializer
-                among their inputs, which their callers would see.
         """
         self.opset = opset
         self.nodes: list[NodeProto] = []
         self.initializers: list[TensorProto] = []
         self._prefix = prefix
-        self._constants_as_nodes = constants_as_nodes
         self._taken: set[str] = set()
 
     def name(self, label: str) -> str:
@@ -55,11 +52,7 @@ class GraphBuilder:
     def constant(self, label: str, value: NDArray[Any]) -> str:
         """Add a constant and give its name."""
         name = self.name(label)
-        tensor = numpy_helper.from_array(np.ascontiguousarray(value), name)
-        if self._constants_as_nodes:
-            self.nodes.append(helper.make_node("Constant", [], [name], name=f"{name}_node", value=tensor))
-        else:
-            self.initializers.append(tensor)
+        self.initializers.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def integers(self, label: str, values: Sequence[int]) -> str:
