@@ -37,10 +37,11 @@ def _shrunk_last(x: Tensor) -> Tensor:
     low = centre.floor()
     high = (low + 1).minimum(torch.zeros_like(steps) + (cells - 1))
     share = centre - low
-    return _mean(sums, low, window) * (1 - share) + _mean(sums, high, window) * share
+    shrunk: Tensor = _mean(sums, low, window) * (1 - share) + _mean(sums, high, window) * share
+    return shrunk
 
 
 def _mean(sums: Tensor, cell: Tensor, window: int) -> Tensor:
     first = (cell * window).long()
-    between: Tensor = (sums.index_select(3, first + window) - sums.index_select(3, first)) / window
-    return between
+    mean: Tensor = (sums.index_select(3, first + window) - sums.index_select(3, first)) / window
+    return mean

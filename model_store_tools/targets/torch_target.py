@@ -1,0 +1,253 @@
+"""What all torch targets share: they are asked with a grey picture what they will not tell otherwise."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model_store_tools.targets.answers import SINGLE, named_tensors, pick
+from model_store_tools.targets.base import Findings, Layout, Target, complete
+from ptynet_plugin.archives.manifest import PortRecord
+from ptynet_plugin.errors import SpecError, TargetError
+from ptynet_plugin.images.encode import encode
+from ptynet_plugin.spec import DType, InputSpec
+
+__all__ = ["INPUT", "TorchTarget", "ask", "first_line", "quantized_engine", "quietly"]
+
+INPUT = "pixels"
+"""Name of a torch model's only input, which torch itself does not name for a server."""
+
+LIKELY_SIDES = (28, 32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 260, 288, 299, 300, 320, 331, 384, 448, 512)
+DYNAMIC_SIDE = 224
+TWO = 2
+MOST_ROWS = 64
+
+
+class TorchTarget(Target):
+    """A target that torch runs."""
+
+    @abstractmethod
+    def module(self, spec: InputSpec) -> nn.Module:
+        """Give the model, in evaluation mode, loaded under the spec's quantised engine. The same object each time."""
+
+    @abstractmethod
+    def findings(self) -> Findings:
+        """Give what the file tells without running the model."""
+
+    def check_engine(self, spec: InputSpec) -> None:
+        """Check that the spec names the quantised engine a quantised model needs.
+
+        Raises:
+            SpecError: It names none, or one that this machine does not have.
+        """
+        _check_engine(spec, quantized=self.quantized, where=self.where)
+
+    @property
+    def quantized(self) -> bool:
+        """Whether its answers depend on the quantised engine it runs under."""
+        return any(record.dtype in ("qint8", "quint8", "qint32") for record in self.tensors())
+
+    def complete_spec(self, spec: InputSpec) -> InputSpec:
+        """Fill in layout, size, dtype and classes by asking a grey picture, see `Target.complete_spec`."""
+        self.check_engine(spec)
+        found = self.findings()
+        working = self._working(spec, found)
+        if len(working) > 1:
+            listed = " and ".join(f"{one.size[0]}x{one.size[1]}" for one in working if one.size)
+            raise SpecError(
+                f"{self.where} takes pictures of {listed} alike; write `size = [height, width]` into the spec: the one it "
+                "was made for, or [0, 0] for a model served with any"
+            )
+        told = working[0]
+        classes = self._classes(told)
+        return complete(
+            spec,
+            Findings(
+                layout=told.layout,
+                size=found.size or told.size,
+                dtype=told.dtype,
+                classes=classes,
+                input=INPUT,
+                scores=None,
+            ),
+            where=self.where,
+        )
+
+    def fixed_batch(self, spec: InputSpec) -> int | None:
+        """Give the only number of rows it takes: found by asking one, two and three pictures, then others."""
+        kept = [self._keeps(spec, rows) for rows in (1, 2, 3)]
+        if all(kept):
+            return None
+        if kept[0]:
+            return 1
+        for rows in range(2, MOST_ROWS + 1):
+            if self._keeps(spec, rows):
+                return rows
+        raise TargetError(f"{self.where}: answers another number of rows than asked, for every batch up to {MOST_ROWS}")
+
+    def ports(self, spec: InputSpec) -> tuple[tuple[PortRecord, ...], tuple[PortRecord, ...]]:
+        """Give inputs and outputs as a server shows them, in the order the model has them, -1 for an open dimension.
+
+        Args:
+            spec: Completed.
+        """
+        rows = self.fixed_batch(spec)
+        parts = named_tensors(self._ask_grey(spec, rows or 2))
+        side = [-1 if length == 0 else length for length in spec.size or (0, 0)]
+        shape = [spec.channels, *side] if spec.layout == "NCHW" else [*side, spec.channels]
+        batch = -1 if rows is None else rows
+        outputs = (_port(name, part, batch) for name, part in parts.items() if isinstance(part, Tensor))
+        return (PortRecord(name=spec.input or INPUT, dtype=spec.dtype or "float32", shape=(batch, *shape)),), tuple(
+            outputs
+        )
+
+    def scores_name(self, spec: InputSpec) -> str:
+        """Give the name of the scores among `ports`."""
+        answer = self._ask_grey(spec, self.fixed_batch(spec) or 1)
+        if isinstance(answer, Tensor):
+            return SINGLE
+        scores = pick(answer, spec.scores)
+        return next(name for name, part in named_tensors(answer).items() if part is scores)
+
+    def _working(self, spec: InputSpec, found: Findings) -> list[InputSpec]:
+        """Give the specs it answers under: of the first layout and type that will do, at most two sizes."""
+        refusals: list[TargetError | SpecError] = []
+        for alike in _candidates(spec, found):
+            working: list[InputSpec] = []
+            for one in alike:
+                try:
+                    self._ask_grey(one)
+                except (TargetError, SpecError) as error:
+                    refusals.append(error)
+                    continue
+                working.append(one)
+                if len(working) == TWO:
+                    break
+            if working:
+                return working
+        raise type(refusals[0])(f"{refusals[0]}; correct `size`, `layout`, `dtype` or `color` in the spec")
+
+    def _ask_grey(self, spec: InputSpec, rows: int | None = None) -> Any:
+        with quantized_engine(spec):
+            return ask(self.module(spec), grey(spec, rows or self._rows_to_ask()), where=self.where)
+
+    def _rows_to_ask(self) -> int:
+        return 1
+
+    def _keeps(self, spec: InputSpec, rows: int) -> bool:
+        """Tell whether it answers so many rows when asked so many; remembered, for it costs a run."""
+        known = self.__dict__.setdefault("_rows_kept", {})
+        place = (spec, rows)
+        if place not in known:
+            try:
+                scores = pick(self._ask_grey(spec, rows), spec.scores)
+                known[place] = scores.ndim > 0 and scores.shape[0] == rows
+            except (TargetError, SpecError):
+                known[place] = False
+        return bool(known[place])
+
+    def _classes(self, spec: InputSpec) -> int:
+        rows = self._rows_to_ask()
+        try:
+            scores = pick(self._ask_grey(spec, rows), spec.scores)
+        except SpecError as error:
+            raise SpecError(f"{self.where}: {error}") from None
+        shape = tuple(scores.shape)
+        flat = len(shape) >= 2 and all(side == 1 for side in shape[2:])
+        if not flat or not scores.is_floating_point() or shape[0] != rows or shape[1] < 2:
+            raise TargetError(
+                f"{self.where}: answers {scores.dtype} of shape {list(shape)} for a batch of {rows}, expected class scores: "
+                "floating, one row a picture and at least 2 classes; package the model with its classifier"
+            )
+        return int(shape[1])
+
+
+def _check_engine(spec: InputSpec, *, quantized: bool, where: str) -> None:
+    known = [name for name in torch.backends.quantized.supported_engines if name != "none"]
+    if spec.quantized_engine is not None and spec.quantized_engine not in known:
+        raise SpecError(
+            f"{where}: the spec says quantized_engine {spec.quantized_engine!r}, this torch has {', '.join(known)}"
+        )
+    if quantized and spec.quantized_engine is None:
+        raise SpecError(
+            f"{where} is quantised, and answers wrongly without an error under another engine than its own; write "
+            f'`quantized_engine = "..."` into the spec, one of {", ".join(known)} (mobile models: qnnpack)'
+        )
+
+
+@contextmanager
+def quantized_engine(spec: InputSpec) -> Iterator[None]:
+    """Load and run under the quantised engine the spec names, if it names one."""
+    before = torch.backends.quantized.engine
+    if spec.quantized_engine is not None:
+        torch.backends.quantized.engine = spec.quantized_engine
+    try:
+        yield
+    finally:
+        torch.backends.quantized.engine = before
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Leave out torch's notices that TorchScript and quantised tensors are deprecated: the target's owner knows."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+        yield
+
+
+def grey(spec: InputSpec, rows: int) -> Tensor:
+    """Give the model's input for mid-grey pictures, of a likely size where the spec's is dynamic."""
+    height, width = (side or DYNAMIC_SIDE for side in spec.size or (0, 0))
+    return torch.from_numpy(encode(np.full((rows, height, width, spec.channels), 128, np.uint8), spec))
+
+
+def ask(module: Callable[[Tensor], Any], pixels: Tensor, *, where: str) -> Any:
+    """Run a model without gradients.
+
+    Raises:
+        TargetError: It refuses.
+    """
+    try:
+        with torch.no_grad(), quietly():
+            return module(pixels)
+    except Exception as error:  # the target is foreign code and raises what it likes
+        raise TargetError(
+            f"{where}: refuses {str(pixels.dtype).removeprefix('torch.')} of shape {list(pixels.shape)}: {first_line(error)}"
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """Give the sentence of an error that says most: torch puts it last where a trace stands before it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    told = [line for line in lines if line.startswith(("RuntimeError:", "ValueError:", "AssertionError:"))]
+    return (told or lines)[0]
+
+
+def _candidates(spec: InputSpec, found: Findings) -> Iterator[list[InputSpec]]:
+    """Give specs to try, most likely first: those of one list differ in size alone."""
+    said_layout, said_dtype = spec.layout or found.layout, spec.dtype or found.dtype
+    layouts: tuple[Layout, ...] = (said_layout,) if said_layout else ("NCHW", "NHWC")
+    dtypes: tuple[DType, ...] = (said_dtype,) if said_dtype else ("float32", "float16", "float64", "uint8")
+    size = spec.size or found.size
+    for layout in layouts:
+        for dtype in dtypes:
+            sizes = [size] if size else [(side, side) for side in LIKELY_SIDES]
+            yield [spec.model_copy(update={"layout": layout, "dtype": dtype, "size": one}) for one in sizes]
+
+
+def _port(name: str, part: Tensor, batch: int) -> PortRecord:
+    shape = tuple(part.shape)
+    return PortRecord(
+        name=name, dtype=str(part.dtype).removeprefix("torch."), shape=(batch, *shape[1:]) if shape else ()
+    )
