@@ -24,7 +24,7 @@ from ptynet_plugin.archives.manifest import (
     TensorSum,
     parse_companion,
 )
-from ptynet_plugin.archives.mar import read_mar_settings
+from ptynet_plugin.archives.mar import parse_yaml, read_mar_settings
 from ptynet_plugin.archives.names import member_problem
 from ptynet_plugin.archives.pbtxt import CONFIG_LIMIT, parse_config
 from ptynet_plugin.archives.reading import Archive, DirectoryArchive, ZipArchive, open_archive
@@ -140,8 +140,9 @@ def unpack_member(archive: Archive, name: str, folder: Path) -> Path:
 def _sums(model: Path, manifest: Manifest, path: Path) -> TargetSums:
     try:
         return target_sums(model, manifest.engine)
-    except TargetError as error:
-        raise IntegrityError(f"{path}: the target inside {manifest.model} cannot be read: {error}") from error
+    except (TargetError, ArchiveError) as error:
+        reason = str(error).replace(str(model), manifest.model).replace(str(model.parent), str(path))
+        raise IntegrityError(f"{path}: the target inside {manifest.model} cannot be read: {reason}") from error
 
 
 def _require_files(archive: Archive, files: Mapping[str, FileRecord]) -> None:
@@ -183,6 +184,9 @@ def _require_settings(archive: Archive, manifest: Manifest) -> None:
         raise IntegrityError(f"{archive.path}: the manifest says format {manifest.format}, which this is not")
     if manifest.format == "torchserve":
         settings = read_mar_settings(archive)
+        if settings.config is not None:
+            text = archive.read(settings.config, limit=CONFIG_LIMIT).decode("utf-8", errors="replace")
+            parse_yaml(text, where=f"{archive.path}: {settings.config}")
         named, version = settings.name, settings.version
     else:
         text = archive.read(CONFIG, limit=CONFIG_LIMIT).decode("utf-8", errors="replace")

@@ -43,7 +43,7 @@ def member_problem(name: str) -> str | None:
         "an absolute or empty name": name.startswith("/") or not name,
         "a name that leaves its folder or has an empty part": any(part in ("", ".", "..") for part in parts),
         "a name with a control, invisible or reserved character": any(map(_unwanted, name)),
-        "a name that is not in Unicode normal form": name != unicodedata.normalize("NFC", name),
+        "a name that is not in Unicode normal form": name != unicodedata.normalize("NFKC", name),
         "a name with a blank at an end or a final dot": any(
             part != part.strip() or part.endswith(".") for part in parts
         ),

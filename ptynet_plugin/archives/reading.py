@@ -111,7 +111,7 @@ class Archive(ABC):
         if self.size(name) > limit:
             raise ArchiveError(f"{self.path}: {name} declares {self.size(name)} bytes, at most {limit} are read")
         with self.open(name) as stream, self._readable(name):
-            return stream.read(limit + 1)
+            return stream.read(self.size(name))
 
     def sha256(self, name: str) -> str:
         """Sum one file."""

@@ -66,6 +66,7 @@ def fused_onnx(*, batch: str | int = "rows", spec: InputSpec = SPEC) -> bytes:
 def tiny_parts(folder: Path, *, name: str = "tiny", format: str = "torchserve", **changes: object) -> Parts:
     """The parts of a tiny archive; `folder` is for scratch."""
     model = fused_onnx(batch=1 if changes.get("one_row") else "rows", spec=changes.get("spec", SPEC))  # type: ignore[arg-type]
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "scratch-model.onnx"
     path.write_bytes(model)
     sums = target_sums(path, "onnx")
