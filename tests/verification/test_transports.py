@@ -13,7 +13,14 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from standins import (
+
+from ptynet_plugin.errors import ArchiveError, BadAnswer, EndpointError, Refused, TargetError, Unreachable, UsageError
+from ptynet_plugin.spec import InputSpec
+from ptynet_plugin.verification.client import Client
+from ptynet_plugin.verification.connection import Connection
+from ptynet_plugin.verification.opening import open_endpoint
+from ptynet_plugin.verification.transports.torchserve import PREDICT
+from tests.support.standins import (
     CLASSES,
     Request,
     as_json,
@@ -26,13 +33,6 @@ from standins import (
     torchserve,
     torchserve_predictions,
 )
-
-from ptynet_plugin.errors import ArchiveError, BadAnswer, EndpointError, Refused, TargetError, Unreachable, UsageError
-from ptynet_plugin.spec import InputSpec
-from ptynet_plugin.verification.client import Client
-from ptynet_plugin.verification.connection import Connection
-from ptynet_plugin.verification.opening import open_endpoint
-from ptynet_plugin.verification.transports.torchserve import PREDICT
 
 SPEC = InputSpec(color="RGB", layout="NCHW", size=(8, 8), dtype="float32", output="logits", classes=CLASSES)
 PATIENCE = Connection(timeout=5, retries=0)

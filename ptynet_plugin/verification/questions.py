@@ -1,0 +1,106 @@
+"""What a run asks: the committed pictures of a claim, as the suspect reads them, and the labels that count as hits.
+
+Every picture is hashed against its leaf before it is sent, so that no run can be made of pictures that were never committed
+(another `--covers` folder, another version of the generator).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptynet_plugin.claims.claim import Claim
+from ptynet_plugin.claims.leaves import leaf, pixels_digest
+from ptynet_plugin.errors import ClaimError, UsageError
+from ptynet_plugin.images.probes import ProbeMaker
+from ptynet_plugin.images.resize import resize
+from ptynet_plugin.keys import OwnerKey
+from ptynet_plugin.spec import InputSpec
+from ptynet_plugin.verification.endpoint import Picture
+from ptynet_plugin.verification.pictures import adapt_channels
+
+__all__ = ["Questions"]
+
+
+class Questions:
+    """The questions of one key under one claim.
+
+    Args:
+        claim: What was committed.
+        key: Whose probes and labels; another than the claim's makes questions that nobody committed to.
+        spec: What the suspect reads, where that differs from the claim's.
+        pictures: The owner's own covers, as at packaging; None for procedural ones.
+
+    Attributes:
+        spec: What the suspect reads.
+        owned: Whether the key made the claim.
+
+    Raises:
+        UsageError: The suspect's spec has another number of classes or cannot show the mark's colors.
+    """
+
+    def __init__(
+        self, claim: Claim, key: OwnerKey, *, spec: InputSpec | None = None, pictures: Sequence[Picture] | None = None
+    ) -> None:
+        terms = claim.terms
+        secret = key.epoch_secret(terms.epoch)
+        self.claim, self.spec = claim, spec or terms.spec
+        if self.spec.classes not in (None, terms.classes):
+            raise UsageError(f"--spec has {self.spec.classes} classes, the claim speaks of {terms.classes}")
+        self.owned = claim.belongs_to(secret)
+        self._labels = claim.labels(secret)
+        self._nonces = claim.nonces(secret)
+        self._maker = ProbeMaker(key.probe_secret(), claim.design, pictures=pictures)
+        self._made: tuple[int, list[Picture]] = (-1, [])
+        self._size = _asked_size(self.spec, terms.size)
+        adapt_channels(np.zeros((1, 1, claim.design.channels), np.uint8), self.spec.channels)
+
+    def label(self, symbol: int) -> int:
+        """Give the class that is a hit for a symbol."""
+        return int(self._labels[symbol])
+
+    def probe(self, symbol: int, cover: int) -> Picture:
+        """Make one committed picture as the suspect reads it: resized exactly from the claim's size where they differ."""
+        return self._adapted(self._committed(symbol)[cover])
+
+    def control(self, symbol: int) -> Picture:
+        """Make a benign picture of the same kind.
+
+        It is a cover that no probe of the claim has: sent beside a probe, the probe's own cover would give the trigger away.
+        """
+        return self._adapted(self._maker.cover(symbol, self.claim.terms.covers, self.claim.terms.size))
+
+    def require_committed(self, symbol: int) -> None:
+        """Hash a symbol's pictures against its leaf.
+
+        Raises:
+            ClaimError: They are not the committed ones.
+        """
+        found = leaf(self._nonces[symbol], symbol, pixels_digest(self._committed(symbol)))
+        if found != self.claim.leaves[symbol]:
+            raise ClaimError(
+                f"the probes made here for symbol {symbol} are not those the claim committed to; give the --covers folder "
+                "that was used at packaging, unchanged"
+            )
+
+    def labels(self) -> NDArray[np.int64]:
+        """Give the label of every symbol, shape (J,)."""
+        return self._labels.copy()
+
+    def _committed(self, symbol: int) -> list[Picture]:
+        """Make all covers of a symbol at the claim's size; the last symbol's are kept, since they are hashed and sent."""
+        if self._made[0] != symbol:
+            terms = self.claim.terms
+            self._made = symbol, [self._maker.probe(symbol, cover, terms.size) for cover in range(terms.covers)]
+        return self._made[1]
+
+    def _adapted(self, picture: Picture) -> Picture:
+        shaped = picture if picture.shape[:2] == self._size else resize(picture, self._size)
+        return adapt_channels(shaped, self.spec.channels)
+
+
+def _asked_size(spec: InputSpec, committed: tuple[int, int]) -> tuple[int, int]:
+    height, width = spec.size or (0, 0)
+    return height or committed[0], width or committed[1]

@@ -1,0 +1,317 @@
+"""Runs the protocol against an endpoint, from the first benign question to the verdict.
+
+The order follows from a run id that the claim's ledger registered before; each symbol is asked once in the lifetime of claim and
+endpoint; several covers of a symbol are one majority vote; what is lost is a miss. Before the registration one benign picture
+makes sure that somebody answers, in a form that can be read: what fails there costs nothing.
+
+Benign controls come in once something was lost: from then on every probe is paired with a benign picture, the two in an order
+drawn by lot. If the benign ones are lost as well the endpoint is down, and the run ends without a verdict, to be resumed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ptynet_plugin.claims.claim import Claim
+from ptynet_plugin.claims.ledger import Ledger
+from ptynet_plugin.errors import ClaimError, EndpointError, PtynetError
+from ptynet_plugin.keys import OwnerKey
+from ptynet_plugin.spec import InputSpec
+from ptynet_plugin.statistics.decision import SequentialTest
+from ptynet_plugin.statistics.evasion import EvasionResult, evasion_test
+from ptynet_plugin.symbols.encoding import tagged_digest
+from ptynet_plugin.verification.answers import BrokenScores
+from ptynet_plugin.verification.endpoint import Answer, Endpoint, Picture
+from ptynet_plugin.verification.questions import Questions
+from ptynet_plugin.verification.registration import DEFAULT_ALPHA, DEFAULT_BUDGET, Registration, begin, resume
+from ptynet_plugin.verification.result import Outcome, VerificationResult, answer_kind
+from ptynet_plugin.verification.run import NEVER_ANSWERED, Query, RunState, read_run, symbol_outcomes, write_run
+
+__all__ = ["DEFAULT_ALPHA", "DEFAULT_BUDGET", "EVASION_LEVEL", "Interrupted", "Step", "Witnessed", "verify"]
+
+EVASION_LEVEL = 1e-3
+"""Fixed before any run; evasion never counts as ownership, so that this level is a reason to look closer and no proof."""
+
+LOST_PAIRS = 2
+"""So many symbols in a row lost together with their benign controls mean that the endpoint is down."""
+
+LONGEST_REASON = 300
+
+
+class Interrupted(PtynetError):  # noqa: N818 -- reads as the state it names
+    """The run was stopped from outside between two questions; it can be resumed."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a run is, after each symbol.
+
+    Attributes:
+        symbols: Symbols asked.
+        hits: Hits among them.
+        budget: Most symbols of this run.
+        log10_e: Evidence so far.
+        needed: Evidence at which the mark is shown.
+    """
+
+    symbols: int
+    hits: int
+    budget: int
+    log10_e: float
+    needed: float
+
+
+@dataclass(frozen=True)
+class Witnessed:
+    """One question with everything that evidence may want to keep.
+
+    Attributes:
+        query: As it stands in the transcript.
+        picture: What was asked, before it was encoded.
+        answer: What came back, with the exact bytes; None where it was lost.
+    """
+
+    query: Query
+    picture: Picture
+    answer: Answer | None
+
+
+def verify(
+    endpoint: Endpoint,
+    *,
+    claim: Claim,
+    key: OwnerKey,
+    spec: InputSpec | None = None,
+    pictures: Sequence[Picture] | None = None,
+    alpha: float | None = None,
+    budget: int | None = None,
+    ledger: Ledger | None = None,
+    state: Path | None = None,
+    on_step: Callable[[Step], None] = lambda step: None,
+    on_registered: Callable[[RunState], None] = lambda run: None,
+    witness: Callable[[Witnessed], None] = lambda witnessed: None,
+    stop: Callable[[], bool] = lambda: False,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> VerificationResult:
+    """Ask an endpoint until a verdict is reached.
+
+    Args:
+        endpoint: The suspect.
+        claim: What was committed.
+        key: The owner's key. One that did not make the claim is not registered and can at best be inconclusive.
+        spec: What the suspect reads, where that differs from the claim's.
+        pictures: The owner's own covers, as at packaging.
+        alpha: Level over all tests of the claim, in (0, 1); `DEFAULT_ALPHA`, or that of the run resumed.
+        budget: Most probes of this run; `DEFAULT_BUDGET`, or that of the run resumed.
+        ledger: The claim's open ledger; None makes an unregistered rehearsal.
+        state: File to keep the run in after every step; one that exists is resumed.
+        on_step: Told after every symbol.
+        on_registered: Told once, before the first probe.
+        witness: Handed every question with its exact bytes.
+        stop: Asked between questions; True ends the run.
+        now: The time, with zone.
+
+    Returns:
+        The verdict with all it rests on.
+
+    Raises:
+        EndpointError: The endpoint could not be asked at all, stopped answering, or answers no usable scores.
+        ClaimError: The claim cannot be used, or all its symbols were asked at this endpoint.
+        UsageError: An option is impossible or contradicts the run resumed.
+        Interrupted: `stop` said so.
+    """
+    questions = Questions(claim, key, spec=spec, pictures=pictures)
+    ledger = ledger if questions.owned else None
+    resumed = read_run(state) if state is not None and state.exists() else None
+    if resumed is None or resumed.finished is None:
+        endpoint.ask(questions.control(0))
+    identity = endpoint.info().identity
+    if resumed is None:
+        registration = begin(claim, identity, alpha=alpha, budget=budget, ledger=ledger, now=now)
+    else:
+        registration = resume(resumed, claim, identity, alpha=alpha, budget=budget, ledger=ledger)
+    runner = _Runner(endpoint, questions, registration, state=state, on_step=on_step, witness=witness, now=now)
+    on_registered(registration.run)
+    return runner.to_verdict(stop)
+
+
+class _Runner:
+    """One run under way."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        questions: Questions,
+        registration: Registration,
+        *,
+        state: Path | None,
+        on_step: Callable[[Step], None],
+        witness: Callable[[Witnessed], None],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._endpoint, self._questions, self._registration = endpoint, questions, registration
+        self._state, self._on_step, self._witness, self._now = state, on_step, witness, now
+        self._run = registration.run
+        self._error: EndpointError | None = None
+        self._fatal: BrokenScores | None = None
+        self._evidence: list[float] = []
+        claim, run = questions.claim, self._run
+        self._order = [symbol for symbol in claim.order(run.run_id) if symbol not in registration.spent_before]
+        most = min(run.budget // run.covers, len(self._order))
+        if most == 0:
+            raise ClaimError(
+                f"every symbol of the claim was asked at {run.endpoint} already, and a symbol counts once; commit a claim "
+                "of another epoch"
+            )
+        null_rate = 1.0 / claim.terms.classes
+        self._test = SequentialTest(null_rate, alpha=run.alpha_spent, budget=most, earlier=run.earlier)
+        registration.reconcile()
+        self._save()
+
+    def to_verdict(self, stop: Callable[[], bool]) -> VerificationResult:
+        """Ask until there is a verdict."""
+        for outcome in symbol_outcomes(self._run):
+            self._observe(outcome.hit)
+        asked = {query.symbol for query in self._run.probes}
+        for symbol in (symbol for symbol in self._order if symbol not in asked):
+            if self._test.verdict is not None:
+                break
+            if stop():
+                raise Interrupted(f"interrupted after {self._test.asked} symbols, no verdict yet")
+            self._ask_symbol(symbol)
+        return self._result()
+
+    def _ask_symbol(self, symbol: int) -> None:
+        if self._questions.owned:
+            self._questions.require_committed(symbol)
+        self._registration.ask(symbol)
+        for cover, control in self._covers(symbol):
+            self._ask(symbol, cover, control=control)
+        outcome = symbol_outcomes(self._run)[-1]
+        self._registration.answer(symbol, hit=outcome.hit)
+        self._observe(outcome.hit)
+        if self._fatal is not None:
+            raise BrokenScores(
+                f"{self._fatal}; the run stands at {self._test.asked} symbols and can be resumed"
+            ) from self._fatal
+        self._require_life()
+
+    def _covers(self, symbol: int) -> list[tuple[int, bool]]:
+        """Give what to ask for a symbol: (cover, whether it is the control), the pair of cover 0 in an order drawn by lot."""
+        asked = [(cover, False) for cover in range(self._run.covers)]
+        if any(query.lost is not None for query in self._run.queries):
+            heads = tagged_digest("pair-order/v1", self._run.run_id, symbol)[0] & 1
+            asked.insert(heads, (self._run.covers, True))
+        return asked
+
+    def _ask(self, symbol: int, cover: int, *, control: bool) -> None:
+        picture = self._questions.control(symbol) if control else self._questions.probe(symbol, cover)
+        at = self._now().isoformat(timespec="milliseconds")
+        query = Query(symbol=symbol, cover=cover, control=control, lost=NEVER_ANSWERED, at=at)
+        self._run.queries.append(query)
+        self._save()
+        answer: Answer | None = None
+        try:
+            answer = self._endpoint.ask(picture)
+        except EndpointError as error:
+            self._error = error
+            if isinstance(error, BrokenScores):
+                self._fatal = error
+            query = query.model_copy(update={"lost": f"{type(error).__name__}: {error}"[:LONGEST_REASON]})
+        else:
+            query = self._answered(query, answer)
+        self._run.queries[-1] = query
+        self._save()
+        self._witness(Witnessed(query, picture, answer))
+
+    def _answered(self, query: Query, answer: Answer) -> Query:
+        hit = not query.control and answer.top == self._questions.label(query.symbol)
+        return query.model_copy(
+            update={
+                "lost": None,
+                "answer": answer.top,
+                "hit": hit,
+                "seconds": round(answer.seconds, 6),
+                "kind": answer.kind,
+                "request_sha256": hashlib.sha256(answer.request).hexdigest(),
+                "answer_sha256": hashlib.sha256(answer.raw).hexdigest(),
+            }
+        )
+
+    def _observe(self, hit: bool) -> None:
+        self._test.observe(hit)
+        self._evidence.append(self._test.evidence.log10_e)
+        needed = -math.log10(self._run.alpha_spent)
+        self._on_step(Step(self._test.asked, self._test.hits, self._test.budget, self._evidence[-1], needed))
+
+    def _require_life(self) -> None:
+        """Stop asking where the last benign controls were lost as well.
+
+        Raises:
+            EndpointError: The endpoint is down; the run can be resumed.
+        """
+        last = _pairs(self._run)[-LOST_PAIRS:]
+        if len(last) == LOST_PAIRS and all(probe and control for probe, control in last):
+            raise EndpointError(
+                f"{self._error}; benign pictures are lost as well, so the endpoint is down: {self._test.asked} symbols were "
+                "asked, the lost ones count as misses; resume when it is up"
+            ) from self._error
+
+    def _save(self) -> None:
+        if self._state is not None:
+            write_run(self._state, self._run)
+
+    def _result(self) -> VerificationResult:
+        test, claim = self._test, self._questions.claim
+        evasion = evasion_test(_pairs(self._run))
+        verdict = self._verdict(evasion)
+        if self._run.finished is None:
+            self._run.finished = self._now().isoformat(timespec="milliseconds")
+            self._save()
+            self._registration.finish(verdict, self._run.finished)
+        return VerificationResult(
+            verdict=verdict,
+            run=self._run,
+            info=self._endpoint.info(),
+            answers=answer_kind(self._run.probes),
+            null_rate=test.null_rate,
+            log10_e=test.evidence.log10_e,
+            log10_p=test.log10_p,
+            log10_p_adjusted=test.log10_p_adjusted(claim.allowance),
+            allowance=claim.allowance,
+            excluded_rate=test.excluded_rate,
+            symbols=test.asked,
+            hits=test.hits,
+            evidence=tuple(self._evidence),
+            evasion=evasion,
+            grade=_grade(claim, self._run),
+            key_is_claims=self._questions.owned,
+            finished=self._run.finished,
+        )
+
+    def _verdict(self, evasion: EvasionResult) -> Outcome:
+        verdict = self._test.verdict or "inconclusive"
+        if verdict == "shown":
+            return "shown" if self._questions.owned else "inconclusive"
+        return "evasion-suspected" if evasion.anytime_p_value <= EVASION_LEVEL else verdict
+
+
+def _pairs(run: RunState) -> list[tuple[bool, bool]]:
+    """Give the probe/control pairs: whether each was lost. Cover 0 stands for its symbol."""
+    probes = {query.symbol: query for query in run.probes if query.cover == 0}
+    return [
+        (probes[control.symbol].lost is not None, control.lost is not None)
+        for control in run.controls
+        if control.symbol in probes
+    ]
+
+
+def _grade(claim: Claim, run: RunState) -> str:
+    if not run.registered:
+        return "rehearsal: not registered, no evidence"
+    return "party evidence, unstamped" if claim.seal is None else "party evidence"
