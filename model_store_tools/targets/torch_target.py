@@ -19,7 +19,7 @@ from ptynet_plugin.errors import SpecError, TargetError
 from ptynet_plugin.images.encode import encode
 from ptynet_plugin.spec import DType, InputSpec
 
-__all__ = ["INPUT", "TorchTarget", "ask", "first_line", "quantized_engine", "quietly"]
+__all__ = ["INPUT", "TorchTarget", "ask", "first_line", "quantized_engine", "quietly", "single_thread"]
 
 INPUT = "pixels"
 """Name of a torch model's only input, which torch itself does not name for a server."""
@@ -66,19 +66,10 @@ class TorchTarget(Target):
                 "was made for, or [0, 0] for a model served with any"
             )
         told = working[0]
-        classes = self._classes(told)
-        return complete(
-            spec,
-            Findings(
-                layout=told.layout,
-                size=found.size or told.size,
-                dtype=told.dtype,
-                classes=classes,
-                input=INPUT,
-                scores=None,
-            ),
-            where=self.where,
-        )
+        scores, classes = self._scores(told)
+        size = found.size or told.size
+        own = Findings(layout=told.layout, size=size, dtype=told.dtype, classes=classes, input=INPUT, scores=scores)
+        return complete(spec, own, where=self.where)
 
     def fixed_batch(self, spec: InputSpec) -> int | None:
         """Give the only number of rows it takes: found by asking one, two and three pictures, then others."""
@@ -153,20 +144,46 @@ class TorchTarget(Target):
                 known[place] = False
         return bool(known[place])
 
-    def _classes(self, spec: InputSpec) -> int:
+    def _scores(self, spec: InputSpec) -> tuple[str | None, int]:
+        """Find the class scores in an answer: their name, None where they are all of it, and how many classes."""
         rows = self._rows_to_ask()
+        answer = self._ask_grey(spec, rows)
+        parts = {name: part for name, part in named_tensors(answer).items() if isinstance(part, Tensor)}
+        if spec.scores is not None and not isinstance(answer, Tensor):
+            parts = {spec.scores: self._named(answer, spec)}
+        fitting = {name: part for name, part in parts.items() if _are_scores(part, rows)}
+        if len(fitting) > 1 and spec.classes is not None:
+            fitting = {name: part for name, part in fitting.items() if part.shape[1] == spec.classes}
+        listed = ", ".join(f"{name} {_described(part)}" for name, part in parts.items()) or "no tensor"
+        if not fitting:
+            raise TargetError(
+                f"{self.where}: answers {listed} to a batch of {rows}, expected class scores: floating, one row a picture and "
+                "at least 2 classes; package the model with its classifier"
+            )
+        if len(fitting) > 1:
+            raise SpecError(
+                f"{self.where}: {len(fitting)} outputs could be the class scores: {listed}; write "
+                f'`scores = "{next(iter(fitting))}"`, or another, into the spec'
+            )
+        name, part = next(iter(fitting.items()))
+        return (None if isinstance(answer, Tensor) else name), int(part.shape[1])
+
+    def _named(self, answer: Any, spec: InputSpec) -> Tensor:
         try:
-            scores = pick(self._ask_grey(spec, rows), spec.scores)
+            return pick(answer, spec.scores)
         except SpecError as error:
             raise SpecError(f"{self.where}: {error}") from None
-        shape = tuple(scores.shape)
-        flat = len(shape) >= 2 and all(side == 1 for side in shape[2:])
-        if not flat or not scores.is_floating_point() or shape[0] != rows or shape[1] < 2:
-            raise TargetError(
-                f"{self.where}: answers {scores.dtype} of shape {list(shape)} for a batch of {rows}, expected class scores: "
-                "floating, one row a picture and at least 2 classes; package the model with its classifier"
-            )
-        return int(shape[1])
+
+
+def _are_scores(part: Tensor, rows: int) -> bool:
+    """Tell whether a tensor can be class scores: (rows, classes), or with further sides of 1."""
+    shape = tuple(part.shape)
+    flat = len(shape) >= TWO and all(side == 1 for side in shape[2:])
+    return flat and part.is_floating_point() and shape[0] == rows and shape[1] >= TWO
+
+
+def _described(part: Tensor) -> str:
+    return f"{str(part.dtype).removeprefix('torch.')} {list(part.shape)}"
 
 
 def _check_engine(spec: InputSpec, *, quantized: bool, where: str) -> None:
@@ -204,6 +221,17 @@ def quietly() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Compute with one thread inside: equal bytes are promised for equal thread counts only."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def grey(spec: InputSpec, rows: int) -> Tensor:
     """Give the model's input for mid-grey pictures, of a likely size where the spec's is dynamic."""
     height, width = (side or DYNAMIC_SIDE for side in spec.size or (0, 0))
@@ -217,7 +245,7 @@ def ask(module: Callable[[Tensor], Any], pixels: Tensor, *, where: str) -> Any:
         TargetError: It refuses.
     """
     try:
-        with torch.no_grad(), quietly():
+        with torch.no_grad(), quietly(), single_thread():
             return module(pixels)
     except Exception as error:  # the target is foreign code and raises what it likes
         raise TargetError(

@@ -6,6 +6,7 @@ Three formats share it, told apart by their members: TorchScript (`code/`, `cons
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +79,11 @@ class TorchZip:
                 yield stream
         except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
             raise TargetError(f"{self.where}: member {name!r} is damaged ({error}); fetch the file again") from error
+
+    def extract(self, name: str, to: Path) -> None:
+        """Copy a member to a file of its own."""
+        with self.open(name) as stream, to.open("wb") as out:
+            shutil.copyfileobj(stream, out)
 
     def _info(self, name: str) -> zipfile.ZipInfo:
         if name not in self._members:
