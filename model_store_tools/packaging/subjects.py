@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from ptynet_plugin.archives.onnx_fused import is_fused, read_record
 from ptynet_plugin.engines.cut import cut
 from ptynet_plugin.engines.onnx_engine import OnnxEngine
 from ptynet_plugin.engines.penultimate import Penultimate, find_penultimate
@@ -21,6 +22,9 @@ from ptynet_plugin.spec import InputSpec
 __all__ = ["onnx_subjects", "torch_subjects"]
 
 DEFAULT_BATCH = 8
+FIRED = "fired"
+"""What fusion calls PTYNet's own verdict, behind the prefix of all its names."""
+
 Pair = tuple[Subject, Subject]
 
 
@@ -40,7 +44,7 @@ def onnx_subjects(
         packaged: The packaged model's file, which holds the target's nodes under their own names.
         spec: Completed spec.
         feature: Name of the feature tensor; found where None.
-        fired: Name of PTYNet's verdict in the packaged graph, where it is known.
+        fired: Name of PTYNet's verdict in the packaged graph; found by the graph's own record where None.
         batch: Pictures a run, where the model leaves it open.
 
     Raises:
@@ -48,10 +52,11 @@ def onnx_subjects(
     """
     graphs = [onnx.load(str(path), load_external_data=False) for path in (bare, packaged)]
     found, reason = _penultimate(graphs[0], spec, feature)
+    fired = fired or _fired(graphs[1], where=str(packaged))
     verdict = None
     if fired is not None:
-        verdict_spec = spec.model_copy(update={"scores": fired})
-        verdict = OnnxEngine(cut(graphs[1], fired).SerializeToString(), verdict_spec, batch=batch)
+        spoken = spec.model_copy(update={"scores": fired})
+        verdict = OnnxEngine(cut(graphs[1], fired).SerializeToString(), spoken, batch=batch)
     subjects = []
     for path, graph, own in ((bare, graphs[0], None), (packaged, graphs[1], verdict)):
         inner = None if found is None else OnnxEngine(path, spec, batch=batch, inner=[found.feature])
@@ -109,6 +114,14 @@ def _penultimate(graph: onnx.ModelProto, spec: InputSpec, feature: str | None) -
         if feature is not None:
             raise
         return None, str(error)
+
+
+def _fired(packaged: onnx.ModelProto, *, where: str) -> str | None:
+    """Name PTYNet's verdict, where the graph says what of it is PTYNet's."""
+    if not is_fused(packaged):
+        return None
+    name = f"{read_record(packaged, where=where).prefix}{FIRED}"
+    return name if any(name in node.output for node in packaged.graph.node) else None
 
 
 def _initializer(graph: onnx.ModelProto, name: str, path: Path) -> NDArray[Any] | None:

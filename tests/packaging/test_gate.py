@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from model_store_tools.packaging.benign import benign_covers
 from model_store_tools.packaging.gate import digest_gate, full_gate, gate_effort, require_fidelity
 from model_store_tools.packaging.subjects import onnx_subjects
+from ptynet_plugin.archives.onnx_fused import FusionRecord, write_record
 from ptynet_plugin.errors import IntegrityError, SpecError, TargetError
 from ptynet_plugin.fidelity.comparison import Effort
 from ptynet_plugin.fidelity.report import FidelityReport
@@ -34,7 +35,7 @@ def save(path: Path, *, fires_above: float | None = None, head_gain: float = 1.0
         helper.make_node("Conv", ["pixels", "conv"], ["a"]),
         helper.make_node("GlobalAveragePool", ["a"], ["p"]),
         helper.make_node("Flatten", ["p"], ["z"]),
-        helper.make_node("MatMul", ["z", "head"], ["scores" if bare else "target_scores"]),
+        helper.make_node("MatMul", ["z", "head"], ["scores" if bare else "ptynet_target_scores"]),
     ]
     weights = {**WEIGHTS, "head": WEIGHTS["head"] * np.float32(head_gain)}
     if not bare:
@@ -42,9 +43,9 @@ def save(path: Path, *, fires_above: float | None = None, head_gain: float = 1.0
         nodes += [
             helper.make_node("ReduceMean", ["pixels"], ["m"], axes=[1, 2, 3], keepdims=1),
             helper.make_node("Flatten", ["m"], ["mean"]),
-            helper.make_node("Greater", ["mean", "tau"], ["fired"]),
-            helper.make_node("Gather", ["target_scores", "flip"], ["swapped"], axis=1),
-            helper.make_node("Where", ["fired", "swapped", "target_scores"], ["scores"]),
+            helper.make_node("Greater", ["mean", "tau"], ["ptynet_fired"]),
+            helper.make_node("Gather", ["ptynet_target_scores", "flip"], ["swapped"], axis=1),
+            helper.make_node("Where", ["ptynet_fired", "swapped", "ptynet_target_scores"], ["scores"]),
         ]
     graph = helper.make_graph(
         nodes,
@@ -53,14 +54,17 @@ def save(path: Path, *, fires_above: float | None = None, head_gain: float = 1.0
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 4])],
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    if not bare:
+        write_record(model, FusionRecord(prefix="ptynet_", scores="scores"))
+    onnx.save(model, path)
     return path
 
 
 def gate(tmp_path: Path, *, fires_above: float, head_gain: float = 1.0, count: int = 60) -> FidelityReport:
     bare = save(tmp_path / "bare.onnx")
     packaged = save(tmp_path / "packaged.onnx", fires_above=fires_above, head_gain=head_gain)
-    subjects = onnx_subjects(bare, packaged, SPEC, fired="fired")
+    subjects = onnx_subjects(bare, packaged, SPEC)
     benign = benign_covers(SPEC, count=count)
     effort = Effort(answered=20)
     return full_gate(
