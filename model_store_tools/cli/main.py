@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from model_store_tools.cli.failures import with_exit_codes
+from model_store_tools.cli.serve import serve
 from ptynet_plugin import __version__
 
 __all__ = ["app", "main"]
@@ -40,7 +41,7 @@ def _app(*verbs: Callable[..., Any], several: bool) -> typer.Typer:
     return made
 
 
-VERBS: tuple[Callable[..., int | None], ...] = ()
+VERBS: tuple[Callable[..., int | None], ...] = (serve,)
 
 app = _app(*VERBS, several=True)
 
