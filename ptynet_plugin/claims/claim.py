@@ -21,6 +21,7 @@ from ptynet_plugin.claims.canonical import without_floats
 from ptynet_plugin.claims.commitment import Opening, commitment_bytes, hide
 from ptynet_plugin.claims.leaves import PictureMaker, leaf, leaf_nonces, pixels_digest, probe_leaves
 from ptynet_plugin.claims.merkle import merkle_root
+from ptynet_plugin.claims.signing import signer
 from ptynet_plugin.claims.terms import STATISTIC, Terms, parse_terms, probe_size
 from ptynet_plugin.errors import ClaimError, UsageError
 from ptynet_plugin.keys import derive
@@ -249,5 +250,6 @@ def commit(
         "statistic": STATISTIC,
         "epoch": epoch,
         "reserve": design.symbols // 8 if reserve is None else reserve,
+        "signer": signer(secret),
     }
     return Claim(hide(without_floats(values), secret=secret), tuple(leaves))

@@ -34,6 +34,7 @@ class Terms(BaseModel):
         statistic: Name and version of the decision rule.
         epoch: Which of the owner's epochs the nonces come from.
         reserve: The last so many symbols are never asked by a party run and never opened.
+        signer: Ed25519 public key that signs this claim's evidence, 64 hex digits.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +52,7 @@ class Terms(BaseModel):
     statistic: Literal["mixture-e-process/v1"] = STATISTIC
     epoch: int = Field(ge=0)
     reserve: int = Field(ge=0)
+    signer: str = Field(pattern=r"^[0-9a-f]{64}$")
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
