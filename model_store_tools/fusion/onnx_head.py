@@ -41,15 +41,18 @@ def add_decision(b: GraphBuilder, scores: Scores, labels: np.ndarray) -> Decisio
         scores: As `add_network` gave them.
         labels: int64, shape (symbols,): the label table T.
     """
-    best, symbols = top_k(b, scores.name, 2, label="best")
-    first, second = split_in_two(b, best, labels=("first", "second"))
-    threshold = b.constant("threshold", np.asarray([[scores.threshold]], dtype=scores.dtype))
-    lead = b.constant("lead_limit", np.asarray([[scores.lead]], dtype=scores.dtype))
-    high = b.op("Greater", first, threshold, label="high")
-    clear = b.op("Greater", b.op("Sub", first, second, label="lead"), lead, label="clear")
-    fired = b.op("And", high, clear, label="fired")
-    symbol = slice_axis(b, symbols, 0, 1, axis=1, label="symbol")
     table = b.constant("labels", labels.astype(np.int64))
+    threshold = b.constant("threshold", np.asarray([[scores.threshold]], dtype=scores.dtype))
+    if scores.lead is None:
+        best, symbol = top_k(b, scores.name, 1, label="best")
+        fired = b.op("Greater", best, threshold, label="fired")
+    else:
+        pair, symbols = top_k(b, scores.name, 2, label="best")
+        first, second = split_in_two(b, pair, labels=("first", "second"))
+        limit = b.constant("lead_limit", np.asarray([[scores.lead]], dtype=scores.dtype))
+        clear = b.op("Greater", b.op("Sub", first, second, label="lead"), limit, label="clear")
+        fired = b.op("And", b.op("Greater", first, threshold, label="high"), clear, label="fired")
+        symbol = slice_axis(b, symbols, 0, 1, axis=1, label="symbol")
     return Decision(fired, b.op("Gather", table, symbol, label="label", axis=0))
 
 

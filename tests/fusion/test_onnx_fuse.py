@@ -66,10 +66,7 @@ def test_every_size_and_layout(opset: int, layout: str, size: tuple[int, int]) -
 @pytest.mark.parametrize("opset", [7, 11, 17])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "float64", "uint8", "int8"])
 def test_every_input_type(opset: int, dtype: str) -> None:
-    if dtype == "int8":
-        spec = bare_spec(dtype=dtype, scale=0.49)
-    else:
-        spec = bare_spec(dtype=dtype)
+    spec = bare_spec(dtype=dtype, scale=0.49) if dtype == "int8" else bare_spec(dtype=dtype)
     assert_answers(linear_target(opset=opset, dtype=dtype), spec)
 
 

@@ -49,8 +49,11 @@ def never(*, channels: int = 3) -> Network:
 
 
 def sometimes(scores: NDArray[np.float64], *, channels: int = 3) -> Network:
-    """Make a network that fires on about half of the rows whose symbol scores are given."""
-    return replace(always(channels=channels), tau=float(np.median(scores.max(axis=1))))
+    """Make a network that fires on half of the rows whose symbol scores are given, none of them on the edge."""
+    best = np.sort(scores.max(axis=1))
+    middle = len(best) // 2
+    tau = best[middle] - 0.02 if middle == 0 else best[middle - 1 : middle + 1].mean()
+    return replace(always(channels=channels), tau=float(tau))
 
 
 def labels_for(network: Network, classes: int = CLASSES) -> NDArray[np.int64]:
