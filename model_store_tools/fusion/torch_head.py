@@ -167,7 +167,8 @@ class FusedModule(nn.Module):
         """
         if mode:
             raise UsageError("a fused model cannot be trained; train the target and package it again")
-        super().train(False)
+        self.training = False  # the target is in evaluation mode; an exported one could not even be told so
+        self.head.train(False)
         return self
 
     def forward(self, pixels: Tensor) -> Any:

@@ -46,6 +46,7 @@ class ExportedTarget(TorchTarget):
 
     Attributes:
         program: As loaded.
+        pixels: Its input as it was exported: shape (open dimensions symbolic) and type, no values.
     """
 
     kind = "pt2"
@@ -55,7 +56,7 @@ class ExportedTarget(TorchTarget):
         self.path, self.where = path, where or str(path)
         self.program = load_program(path, allow_pickle=allow_pickle)
         _check_evaluating(self.program, self.where)
-        self._pixels = _only_input(self.program, self.where)
+        self.pixels = _only_input(self.program, self.where)
         self._module: nn.Module | None = None
         self._color_channels = 0
 
@@ -92,7 +93,7 @@ class ExportedTarget(TorchTarget):
         layout = layout_of(shape, self._color_channels)
         rows, columns = (shape[1], shape[2]) if layout == "NHWC" else (shape[2], shape[3])
         size = None if layout is None else (rows or 0, columns or 0)
-        return Findings(layout=layout, size=size, dtype=DTYPES.get(self._pixels.dtype))
+        return Findings(layout=layout, size=size, dtype=DTYPES.get(self.pixels.dtype))
 
     def fixed_batch(self, spec: InputSpec) -> int | None:
         """Give the batch it was exported with, None if it was left open."""
@@ -103,7 +104,7 @@ class ExportedTarget(TorchTarget):
         return self._shape()[0] or 2
 
     def _shape(self) -> tuple[int | None, ...]:
-        return tuple(side if isinstance(side, int) else None for side in self._pixels.shape)
+        return tuple(side if isinstance(side, int) else None for side in self.pixels.shape)
 
 
 def load_program(path: Path, *, allow_pickle: bool = False) -> ExportedProgram:
