@@ -12,6 +12,7 @@ import typer
 
 from model_store_tools.cli.failures import with_exit_codes
 from model_store_tools.cli.serve import serve
+from model_store_tools.cli.verify import verify
 from ptynet_plugin import __version__
 
 __all__ = ["app", "main"]
@@ -41,7 +42,7 @@ def _app(*verbs: Callable[..., Any], several: bool) -> typer.Typer:
     return made
 
 
-VERBS: tuple[Callable[..., int | None], ...] = (serve,)
+VERBS: tuple[Callable[..., int | None], ...] = (serve, verify)
 
 app = _app(*VERBS, several=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from ptynet_plugin.errors import SpecError, UsageError
 from ptynet_plugin.spec import InputSpec
@@ -13,10 +12,9 @@ from ptynet_plugin.verification.client import Client, patiently
 from ptynet_plugin.verification.connection import Connection
 from ptynet_plugin.verification.endpoint import Transport
 
-__all__ = ["SENDS", "Send", "open_endpoint"]
+__all__ = ["SENDS", "open_endpoint"]
 
-Send = Literal["auto", "tensor", "png", "jpeg"]
-SENDS: tuple[Send, ...] = ("auto", "tensor", "png", "jpeg")
+SENDS = ("auto", "tensor", "png", "jpeg")
 
 
 def open_endpoint(
@@ -25,7 +23,7 @@ def open_endpoint(
     spec: InputSpec,
     connection: Connection | None = None,
     names: Sequence[str] | None = None,
-    send: Send = "auto",
+    send: str = "auto",
 ) -> Client:
     """Connect to a suspect.
 
@@ -53,7 +51,7 @@ def open_endpoint(
     return Client(transport, reader, connection)
 
 
-def _transport(where: Address) -> Callable[[Address, Connection, InputSpec, Send], Transport]:
+def _transport(where: Address) -> Callable[[Address, Connection, InputSpec, str], Transport]:
     """Import one transport only: a verifier that asks a file needs no gRPC."""
     if where.server == "file":
         from ptynet_plugin.verification.transports.file import FileTransport  # noqa: PLC0415

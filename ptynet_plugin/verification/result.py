@@ -67,6 +67,11 @@ class VerificationResult:
         return len(self.run.probes)
 
     @property
+    def needed(self) -> float:
+        """log10 E at which the mark is shown."""
+        return -math.log10(self.run.alpha_spent)
+
+    @property
     def e_value(self) -> float:
         """The e-value, at most 1e300."""
         return float(10.0 ** min(self.log10_e, LARGEST_E))

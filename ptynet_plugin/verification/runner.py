@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ptynet_plugin.claims.claim import Claim
 from ptynet_plugin.claims.ledger import Ledger
@@ -32,7 +33,16 @@ from ptynet_plugin.verification.registration import DEFAULT_ALPHA, DEFAULT_BUDGE
 from ptynet_plugin.verification.result import Outcome, VerificationResult, answer_kind
 from ptynet_plugin.verification.run import NEVER_ANSWERED, Query, RunState, read_run, symbol_outcomes, write_run
 
-__all__ = ["DEFAULT_ALPHA", "DEFAULT_BUDGET", "EVASION_LEVEL", "Interrupted", "Step", "Witnessed", "verify"]
+__all__ = [
+    "DEFAULT_ALPHA",
+    "DEFAULT_BUDGET",
+    "EVASION_LEVEL",
+    "Interrupted",
+    "Step",
+    "Witnessed",
+    "run_protocol",
+    "verify",
+]
 
 EVASION_LEVEL = 1e-3
 """Fixed before any run; evasion never counts as ownership, so that this level is a reason to look closer and no proof."""
@@ -88,6 +98,25 @@ def verify(
     key: OwnerKey,
     spec: InputSpec | None = None,
     pictures: Sequence[Picture] | None = None,
+    **options: Any,
+) -> VerificationResult:
+    """Ask an endpoint whether it carries the mark of a claim: `run_protocol` with the questions of a key.
+
+    Args:
+        endpoint: The suspect.
+        claim: What was committed.
+        key: The owner's key.
+        spec: What the suspect reads, where that differs from the claim's.
+        pictures: The owner's own covers, as at packaging.
+        **options: Those of `run_protocol`.
+    """
+    return run_protocol(endpoint, Questions(claim, key, spec=spec, pictures=pictures), **options)
+
+
+def run_protocol(
+    endpoint: Endpoint,
+    questions: Questions,
+    *,
     alpha: float | None = None,
     budget: int | None = None,
     ledger: Ledger | None = None,
@@ -102,14 +131,13 @@ def verify(
 
     Args:
         endpoint: The suspect.
-        claim: What was committed.
-        key: The owner's key. One that did not make the claim is not registered and can at best be inconclusive.
-        spec: What the suspect reads, where that differs from the claim's.
-        pictures: The owner's own covers, as at packaging.
+        questions: Of the owner's key under the claim. Those of a key that did not make the claim are not registered and can
+            at best be inconclusive.
         alpha: Level over all tests of the claim, in (0, 1); `DEFAULT_ALPHA`, or that of the run resumed.
         budget: Most probes of this run; `DEFAULT_BUDGET`, or that of the run resumed.
         ledger: The claim's open ledger; None makes an unregistered rehearsal.
-        state: File to keep the run in after every step; one that exists is resumed.
+        state: File to keep the run in after every step; one that exists is resumed. A folder gets a file named by the
+            run's id.
         on_step: Told after every symbol.
         on_registered: Told once, before the first probe.
         witness: Handed every question with its exact bytes.
@@ -125,9 +153,9 @@ def verify(
         UsageError: An option is impossible or contradicts the run resumed.
         Interrupted: `stop` said so.
     """
-    questions = Questions(claim, key, spec=spec, pictures=pictures)
+    claim = questions.claim
     ledger = ledger if questions.owned else None
-    resumed = read_run(state) if state is not None and state.exists() else None
+    resumed = read_run(state) if state is not None and state.is_file() else None
     if resumed is None or resumed.finished is None:
         endpoint.ask(questions.control(0))
     identity = endpoint.info().identity
@@ -135,6 +163,8 @@ def verify(
         registration = begin(claim, identity, alpha=alpha, budget=budget, ledger=ledger, now=now)
     else:
         registration = resume(resumed, claim, identity, alpha=alpha, budget=budget, ledger=ledger)
+    if state is not None and state.is_dir():
+        state = state / f"{registration.run.run_id}.json"
     runner = _Runner(endpoint, questions, registration, state=state, on_step=on_step, witness=witness, now=now)
     on_registered(registration.run)
     return runner.to_verdict(stop)

@@ -15,7 +15,7 @@ from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.spec import InputSpec
 from ptynet_plugin.verification.questions import Questions
 from ptynet_plugin.verification.result import VerificationResult
-from ptynet_plugin.verification.runner import verify
+from ptynet_plugin.verification.runner import run_protocol
 from tests.support.standins import FakeEndpoint
 
 SPEC = InputSpec(color="RGB", layout="NCHW", size=(16, 16), dtype="float32", output="logits", classes=10)
@@ -64,4 +64,5 @@ class Case:
     ) -> VerificationResult:
         endpoint = answer if isinstance(answer, FakeEndpoint) else FakeEndpoint(answer)
         with Ledger(self.folder, digest=self.claim.digest) as ledger:
-            return verify(endpoint, **{"claim": self.claim, "key": self.key, "ledger": ledger, **options})
+            questions = options.pop("questions", self.questions)
+            return run_protocol(endpoint, questions, **{"ledger": ledger, **options})

@@ -17,7 +17,7 @@ from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.verification.answers import BrokenScores
 from ptynet_plugin.verification.questions import Questions
 from ptynet_plugin.verification.run import read_run
-from ptynet_plugin.verification.runner import Interrupted, Witnessed, verify
+from ptynet_plugin.verification.runner import Interrupted, Witnessed, run_protocol, verify
 from tests.support.standins import FakeEndpoint
 from tests.support.verification_case import DESIGN, KEY, SPEC, Case, make_claim
 
@@ -336,14 +336,14 @@ def test_a_file_that_is_no_run_is_refused(case: Case, tmp_path: Path, content: s
 
 def test_a_wrong_key_is_never_shown_and_never_registered(case: Case) -> None:
     wrong = OwnerKey(bytes(32))
-    result = case.verify(case.marked, key=wrong)
+    theirs = Questions(case.claim, wrong)
+    result = case.verify(case.marked, questions=theirs)
     assert result.verdict == "not-shown"
     assert not result.key_is_claims
     assert not result.run.registered
     assert (case.folder / "ledger.jsonl").read_text() == ""
-    theirs = Questions(case.claim, wrong)
     by_picture = {theirs.probe(symbol, 0).tobytes(): theirs.label(symbol) for symbol in range(DESIGN.symbols)}
-    made_to_fit = case.verify(lambda picture: by_picture.get(picture.tobytes(), 3), key=wrong)
+    made_to_fit = case.verify(lambda picture: by_picture.get(picture.tobytes(), 3), questions=theirs)
     assert made_to_fit.verdict == "inconclusive"
 
 
@@ -351,7 +351,7 @@ def test_uncommitted_pictures_are_refused_before_they_are_sent(case: Case) -> No
     other = [np.full((20, 20, 3), 90, np.uint8)]
     endpoint = FakeEndpoint(case.marked)
     with pytest.raises(ClaimError, match="not those the claim committed to; give the --covers folder"):
-        case.verify(endpoint, pictures=other)
+        case.verify(endpoint, questions=Questions(case.claim, KEY, pictures=other))
     assert len(endpoint.asked) == 1
     assert "asked" not in (case.folder / "ledger.jsonl").read_text()
 
@@ -373,7 +373,9 @@ def test_another_size_gets_the_committed_picture_resized_exactly(case: Case) -> 
     wider = Questions(case.claim, KEY, spec=spec)
     np.testing.assert_array_equal(wider.probe(5, 0), resize(case.questions.probe(5, 0), (24, 20)))
     small = {wider.probe(symbol, 0).tobytes(): symbol for symbol in range(DESIGN.symbols)}
-    result = case.verify(lambda p: case.questions.label(small[p.tobytes()]) if p.tobytes() in small else 0, spec=spec)
+    result = case.verify(
+        lambda p: case.questions.label(small[p.tobytes()]) if p.tobytes() in small else 0, questions=wider
+    )
     assert result.verdict == "shown"
 
 
@@ -383,7 +385,7 @@ def test_another_size_gets_the_committed_picture_resized_exactly(case: Case) -> 
 )
 def test_a_spec_that_cannot_fit_the_claim(case: Case, change: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        case.verify(case.marked, spec=SPEC.model_copy(update=change))
+        Questions(case.claim, KEY, spec=SPEC.model_copy(update=change))
 
 
 def test_a_witness_sees_every_question_with_its_bytes(case: Case) -> None:
@@ -440,5 +442,5 @@ def test_hits_by_chance_are_as_rare_as_promised(skewed: bool, case: Case) -> Non
     low = 0
     for run in range(40):
         guess = (lambda p, a=run % 10: a) if skewed else (lambda p: int(rng.integers(10)))
-        low += verify(FakeEndpoint(guess), claim=case.claim, key=KEY, budget=15, alpha=1e-3).p_value <= 0.025
+        low += run_protocol(FakeEndpoint(guess), case.questions, budget=15, alpha=1e-3).p_value <= 0.025
     assert low <= 3

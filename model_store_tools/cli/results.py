@@ -1,0 +1,95 @@
+"""What `ptynet verify` leaves behind: a short table, JSON, an HTML report."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+
+from ptynet_plugin.claims.claim import Claim
+from ptynet_plugin.errors import UsageError
+from ptynet_plugin.verification.questions import Questions
+from ptynet_plugin.verification.report import render_report
+from ptynet_plugin.verification.result import VerificationResult
+
+__all__ = ["print_result", "write_json", "write_report"]
+
+MEANING = {
+    "shown": "the endpoint carries the mark",
+    "not-shown": "no sign of the mark, and enough was asked to see it",
+    "inconclusive": "neither shown nor excluded within this run",
+    "evasion-suspected": "probes are refused more often than benign pictures; this is no proof of ownership",
+}
+
+
+def print_result(result: VerificationResult, claim: Claim, *, to_stderr: bool = False) -> None:
+    """Print the verdict and what it rests on, one fact a line."""
+    typer.echo(f"{result.verdict.upper()}: {MEANING[result.verdict]}", err=to_stderr)
+    for name, value in _facts(result, claim):
+        typer.echo(f"  {name:<10} {value}", err=to_stderr)
+
+
+def write_json(path: Path | None, result: VerificationResult) -> None:
+    """Write the result as JSON, to standard output where no path is given."""
+    text = json.dumps(result.to_json(), indent=2, allow_nan=False) + "\n"
+    if path is None:
+        typer.echo(text, nl=False)
+    else:
+        _write(path, text)
+
+
+def write_report(path: Path, result: VerificationResult, questions: Questions) -> None:
+    """Write the HTML report."""
+    _write(path, render_report(result, questions))
+
+
+def _facts(result: VerificationResult, claim: Claim) -> Iterator[tuple[str, str]]:
+    run = result.run
+    yield "endpoint", f"{result.info.address}" + (f" ({result.info.server})" if result.info.server else "")
+    yield (
+        "asked",
+        f"{result.symbols} symbols, {result.hits} hits; by chance 1 in {claim.terms.classes}; {result.answers}",
+    )
+    if run.earlier:
+        yield "before", f"{len(run.earlier)} symbols, {sum(run.earlier)} hits in earlier runs here count as well"
+    level = f"level {run.alpha_spent:.2g}, test {run.number} of this claim"
+    yield "evidence", f"E = 10^{result.log10_e:.1f}, p = 10^{result.log10_p:.1f} ({level})"
+    yield "adjusted", f"p = 10^{result.log10_p_adjusted:.1f} after 2^{result.allowance} keys that may have been tried"
+    if result.excluded_rate is not None and result.verdict != "shown":
+        yield "excluded", f"hit rates from {result.excluded_rate:.0%} up, at 99 %"
+    lost = sum(query.lost is not None for query in run.probes)
+    if lost:
+        alone = result.evasion
+        yield (
+            "lost",
+            f"{lost} probes; of {alone.pairs} pairs probe alone {alone.only_probe}, control alone {alone.only_control}",
+        )
+    yield "grade", result.grade
+    yield "run", run.run_id
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    scratch: Path | None = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.absolute().parent, prefix=".ptynet-", delete=False, encoding="utf-8"
+        ) as file:
+            scratch = Path(file.name)
+            file.write(text)
+        scratch.chmod(0o666 & ~_umask())
+        scratch.replace(path)
+    except OSError as error:
+        if scratch is not None:
+            scratch.unlink(missing_ok=True)
+        raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,136 @@
+"""`ptynet verify`: ask a suspect and print the verdict. Starts where torch is not installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ptynet_plugin.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ptynet_plugin.claims.claim import Claim
+    from ptynet_plugin.spec import InputSpec
+
+__all__ = ["verify"]
+
+EXIT_BY_VERDICT = {"shown": 0, "not-shown": 1, "inconclusive": 3, "evasion-suspected": 3}
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm")
+
+
+def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
+    endpoint: Annotated[
+        str,
+        typer.Argument(
+            metavar="ENDPOINT",
+            help="triton+http://host:port/model or .../model/version, triton+grpc, torchserve+http, torchserve+grpc, kserve+http, "
+            "kserve+grpc (https and grpcs for TLS), or file:PATH.",
+        ),
+    ],
+    mark: Annotated[Path, typer.Option(help="The mark's folder, for its claim.")],
+    key: Annotated[str | None, typer.Option(help="Owner key file, - for standard input; else PTYNET_KEY.")] = None,
+    claim: Annotated[Path | None, typer.Option(help="The claim's folder; needed where the mark has several.")] = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="What the suspect reads, where that differs from the claim's input spec.")
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="Level over all tests of the claim (default: 1e-9).")] = None,
+    budget: Annotated[int | None, typer.Option(help="Most probes to send (default: 200).")] = None,
+    covers: Annotated[Path | None, typer.Option(help="The owner's cover pictures, as used at packaging.")] = None,
+    json_file: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - for standard output.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML report.")] = None,
+    header: Annotated[
+        list[str] | None, typer.Option(metavar="K: V", help="Request header, or @FILE with one a line; repeatable.")
+    ] = None,
+    ca_cert: Annotated[Path | None, typer.Option(help="PEM file of a private certificate authority.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds an attempt may take.")] = 10.0,
+    retries: Annotated[int, typer.Option(help="Further attempts after one that found nobody or was told to wait.")] = 3,
+    pace: Annotated[str | None, typer.Option(help="Most requests per time, like 5/s or 30/min.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="The file of an interrupted run; a new run is kept there if there is none yet.")
+    ] = None,
+    send: Annotated[str, typer.Option(help="How pictures are sent: auto, tensor, png or jpeg.")] = "auto",
+) -> int:
+    """Ask ENDPOINT whether it carries the mark. Exit 0: shown, 1: not shown, 2: could not be done, 3: neither."""
+    from model_store_tools.cli.asking import Asking  # noqa: PLC0415 -- a light start for the other verbs
+    from model_store_tools.cli.results import print_result, write_json, write_report  # noqa: PLC0415
+    from ptynet_plugin.claims.directory import find_claim, read_claim  # noqa: PLC0415
+    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
+    from ptynet_plugin.mark import read_metadata  # noqa: PLC0415
+    from ptynet_plugin.verification.connection import Connection, parse_headers, parse_pace  # noqa: PLC0415
+    from ptynet_plugin.verification.opening import open_endpoint  # noqa: PLC0415
+    from ptynet_plugin.verification.questions import Questions  # noqa: PLC0415
+
+    to_stdout = json_file == "-"
+    _require_folders(report, None if json_file is None or to_stdout else Path(json_file))
+    rate = None if pace is None else parse_pace(pace)
+    connection = Connection(parse_headers(header or []), ca_cert, timeout=timeout, retries=retries, pace=rate)
+    owner = read_key(key)
+    read_metadata(mark)
+    folder = find_claim(mark, claim)
+    committed = read_claim(folder)
+    asked = _asked_spec(spec, committed)
+    names = _names(spec, asked, folder)
+    questions = Questions(committed, owner, spec=asked, pictures=_pictures(covers))
+    with open_endpoint(endpoint, spec=asked, connection=connection, names=names, send=send) as suspect:
+        result = Asking(folder, questions, resume).to_verdict(suspect, alpha=alpha, budget=budget)
+    if report is not None:
+        write_report(report, result, questions)
+    if json_file is not None:
+        write_json(None if to_stdout else Path(json_file), result)
+    print_result(result, committed, to_stderr=to_stdout)
+    return EXIT_BY_VERDICT[result.verdict]
+
+
+def _asked_spec(spec: Path | None, claim: Claim) -> InputSpec:
+    """Give what the suspect reads: the claim's spec, or the given one completed from it."""
+    from ptynet_plugin.spec import load_spec  # noqa: PLC0415
+
+    committed = claim.terms.spec
+    if spec is None:
+        return committed
+    given = load_spec(spec)
+    missing = ("layout", "dtype", "size", "classes")
+    return given.model_copy(update={name: getattr(committed, name) for name in missing if getattr(given, name) is None})
+
+
+def _names(spec: Path | None, asked: InputSpec, claim_folder: Path) -> tuple[str, ...] | None:
+    """Find the class names, for endpoints that answer names: beside `--spec`, or kept with the claim."""
+    from model_store_tools.packaging.benign import class_names  # noqa: PLC0415
+
+    beside = claim_folder if spec is None else spec.parent
+    if spec is None and not (asked.labels and (beside / asked.labels).is_file()):
+        return None
+    return class_names(asked, beside) or None
+
+
+def _pictures(folder: Path | None) -> list[NDArray[np.uint8]] | None:
+    import numpy as np  # noqa: PLC0415
+    from PIL import Image  # noqa: PLC0415
+
+    if folder is None:
+        return None
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+    if not files:
+        raise UsageError(f"--covers {folder}: holds no picture ({', '.join(PICTURE_SUFFIXES)})")
+    pictures = []
+    for path in files:
+        try:
+            with Image.open(path) as image:
+                pixels = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"), np.uint8)
+        except (OSError, Image.DecompressionBombError) as error:
+            raise UsageError(f"{path}: is no readable picture ({error}); remove it from the covers") from error
+        pictures.append(pixels[:, :, None] if pixels.ndim == 2 else pixels)
+    return pictures
+
+
+def _require_folders(*files: Path | None) -> None:
+    """Make sure before the first question that the answers can be written after the last."""
+    for file in files:
+        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+            raise UsageError(f"{file}: cannot be written; is it a folder, or is its folder missing?")
