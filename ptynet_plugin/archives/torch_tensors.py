@@ -25,7 +25,7 @@ from ptynet_plugin.archives.tensors import TensorRecord
 from ptynet_plugin.archives.torch_zip import TorchZip
 from ptynet_plugin.errors import TargetError
 
-__all__ = ["TARGET_PREFIX", "target_tensors", "torch_tensors"]
+__all__ = ["TARGET_PREFIX", "target_tensors", "torch_tensors", "torch_values"]
 
 TARGET_PREFIX = "target."
 """Where a fused torch model keeps the target."""
@@ -52,6 +52,7 @@ STORAGES = {
 }
 WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16, "bool": 1}
 WIDTHS |= {f"{sign}int{8 * width}": width for width in (1, 2, 4, 8) for sign in ("", "u")}
+NUMPY_TYPES = frozenset(WIDTHS)
 WIDTHS |= {"qint8": 1, "quint8": 1, "qint32": 4, "float8_e4m3fn": 1, "float8_e5m2": 1}
 TORCH_WORDS = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32"}
 EXPORTED_TYPES = {
@@ -73,6 +74,14 @@ class _Place:
     offset: int
 
 
+@dataclass(frozen=True)
+class _Scalar:
+    """A number that belongs to a tensor: how it is quantised."""
+
+    name: str
+    value: np.generic
+
+
 def torch_tensors(path: Path) -> Iterator[TensorRecord]:
     """Give a record of every tensor in a TorchScript file, an exported program or a file of `torch.save`.
 
@@ -80,13 +89,25 @@ def torch_tensors(path: Path) -> Iterator[TensorRecord]:
         TargetError: No such file, damaged, or a tensor of a kind this reader does not know.
     """
     with TorchZip(path) as file:
-        if file.format == "pt2":
-            yield from _exported(file)
-            return
-        yield from _pickled(file, "data.pkl", "data/", "")
+        yield from (_record(file, place) for place in _attributes(file))
         if file.format == "torchscript":
-            found = _pickled(file, "constants.pkl", "constants/", CONSTANTS)
+            found = (_record(file, place) for place in _pickled(file, "constants.pkl", "constants/", CONSTANTS))
             yield from {record.name: record for record in map(_named_by_content, found)}.values()
+
+
+def torch_values(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Give name and values of every tensor of `torch_tensors` whose elements numpy knows, one after the other.
+
+    A quantised tensor comes as its integers, its `.scale`, `.zero_point` and `.axis` beside it; a TorchScript constant
+    has the name it has in this file.
+
+    Raises:
+        TargetError: As `torch_tensors`.
+    """
+    with TorchZip(path) as file:
+        yield from _values(file, _attributes(file))
+        if file.format == "torchscript":
+            yield from _values(file, _pickled(file, "constants.pkl", "constants/", CONSTANTS))
 
 
 def target_tensors(path: Path) -> Iterator[TensorRecord]:
@@ -102,14 +123,26 @@ def _named_by_content(record: TensorRecord) -> TensorRecord:
     return replace(record, name=f"{CONSTANTS}{record.sha256[:24]}")
 
 
-def _pickled(file: TorchZip, pickle: str, folder: str, prefix: str) -> Iterator[TensorRecord]:
+def _attributes(file: TorchZip) -> Iterator[_Place | _Scalar]:
+    return _exported(file) if file.format == "pt2" else _pickled(file, "data.pkl", "data/", "")
+
+
+def _pickled(file: TorchZip, pickle: str, folder: str, prefix: str) -> Iterator[_Place | _Scalar]:
     value = read_pickle(file.read(pickle), where=f"{file.where}:{pickle}").value
     for path, leaf in leaves(value, where=f"{file.where}:{pickle}"):
-        for place in _places(prefix + path, leaf, folder, file.where):
-            yield place if isinstance(place, TensorRecord) else _record(file, place)
+        yield from _places(prefix + path, leaf, folder, file.where)
 
 
-def _places(name: str, leaf: Any, folder: str, where: str) -> Iterable[_Place | TensorRecord]:
+def _values(file: TorchZip, places: Iterable[_Place | _Scalar]) -> Iterator[tuple[str, NDArray[Any]]]:
+    for place in places:
+        if isinstance(place, _Scalar):
+            yield place.name, np.asarray(place.value)
+        elif place.dtype.removeprefix("q") in NUMPY_TYPES:
+            _check_bounds(file, place)
+            yield place.name, _numbers(_octets(file, place), place.dtype.removeprefix("q")).reshape(place.shape)
+
+
+def _places(name: str, leaf: Any, folder: str, where: str) -> Iterable[_Place | _Scalar]:
     if not isinstance(leaf, Named) or not leaf.name.startswith("torch._utils._rebuild_"):
         return ()
     kind, arguments = leaf.name.removeprefix("torch._utils._rebuild_"), leaf.arguments
@@ -133,29 +166,24 @@ def _place(name: str, arguments: tuple[Any, ...], folder: str, dtype: Any) -> _P
     return _Place(name, folder + key, kind, tuple(map(int, shape)), tuple(map(int, strides)), int(offset))
 
 
-def _quantisation(name: str, how: tuple[Any, ...], folder: str, where: str) -> Iterable[_Place | TensorRecord]:
+def _quantisation(name: str, how: tuple[Any, ...], folder: str, where: str) -> Iterable[_Place | _Scalar]:
     if how[0].name == "torch.per_tensor_affine":
-        yield _scalar(f"{name}.scale", np.float64(how[1]))
-        yield _scalar(f"{name}.zero_point", np.int64(how[2]))
+        yield _Scalar(f"{name}.scale", np.float64(how[1]))
+        yield _Scalar(f"{name}.zero_point", np.int64(how[2]))
     else:
         yield from _places(f"{name}.scale", how[1], folder, where)
         yield from _places(f"{name}.zero_point", how[2], folder, where)
-        yield _scalar(f"{name}.axis", np.int64(how[3]))
+        yield _Scalar(f"{name}.axis", np.int64(how[3]))
 
 
-def _scalar(name: str, value: np.generic) -> TensorRecord:
-    octets = value.astype(value.dtype.newbyteorder("<")).tobytes()
-    return TensorRecord(name, str(value.dtype), (), hashlib.sha256(octets).hexdigest())
-
-
-def _exported(file: TorchZip) -> Iterator[TensorRecord]:
+def _exported(file: TorchZip) -> Iterator[_Place | _Scalar]:
     for folder, kind in (("data/weights/", "weights"), ("data/constants/", "constants")):
         for config in file.names(folder):
             if config.endswith(f"_{kind}_config.json"):
                 yield from _configured(file, config, folder)
 
 
-def _configured(file: TorchZip, config: str, folder: str) -> Iterator[TensorRecord]:
+def _configured(file: TorchZip, config: str, folder: str) -> Iterator[_Place | _Scalar]:
     try:
         entries = json.loads(file.read(config))["config"]
         places = [_exported_place(name, entry, folder) for name, entry in sorted(entries.items())]
@@ -163,7 +191,7 @@ def _configured(file: TorchZip, config: str, folder: str) -> Iterator[TensorReco
         raise TargetError(
             f"{file.where}: {config} does not list tensors as torch 2.9 and later does ({error!r})"
         ) from None
-    yield from (_record(file, place) for place in places)
+    yield from places
 
 
 def _exported_place(name: str, entry: dict[str, Any], folder: str) -> _Place:
@@ -175,7 +203,10 @@ def _exported_place(name: str, entry: dict[str, Any], folder: str) -> _Place:
     return _Place(name, folder + entry["path_name"], dtype, shape, strides, offset)
 
 
-def _record(file: TorchZip, place: _Place) -> TensorRecord:
+def _record(file: TorchZip, place: _Place | _Scalar) -> TensorRecord:
+    if isinstance(place, _Scalar):
+        octets = place.value.astype(place.value.dtype.newbyteorder("<")).tobytes()
+        return TensorRecord(place.name, str(place.value.dtype), (), hashlib.sha256(octets).hexdigest())
     if place.dtype not in WIDTHS:
         raise TargetError(f"{file.where}: tensor {place.name!r} has elements of type {place.dtype}, which is not known")
     _check_bounds(file, place)
@@ -205,6 +236,21 @@ def _sha256(file: TorchZip, place: _Place) -> str:
             stream.seek(place.offset * width)
             digest.update(stream.read(math.prod(place.shape) * width))
     return digest.hexdigest()
+
+
+def _numbers(octets: bytes, dtype: str) -> NDArray[Any]:
+    if dtype == "bfloat16":  # the upper half of a float32, which numpy has no name for
+        return (np.frombuffer(octets, "<u2").astype(np.uint32) << 16).view(np.float32)
+    return np.frombuffer(octets, np.dtype(dtype).newbyteorder("<"))
+
+
+def _octets(file: TorchZip, place: _Place) -> bytes:
+    width = WIDTHS[place.dtype]
+    with file.open(place.member) as stream:
+        held = stream.read()
+    if place.strides != _row_order(place.shape):
+        return _in_row_order(held, place, width)
+    return held[place.offset * width : (place.offset + math.prod(place.shape)) * width]
 
 
 def _row_order(shape: tuple[int, ...]) -> tuple[int, ...]:

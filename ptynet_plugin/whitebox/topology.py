@@ -53,9 +53,10 @@ class Layer:
 
     def with_weight(self, weight: Weights) -> Layer:
         """Give the same layer with other weights, shape (out, in, taps)."""
-        stored = (weight.shape[0], *self.shape[1:]) if not self.transposed else (self.shape[0], weight.shape[0])
-        if len(self.shape) == 4:
-            stored = (weight.shape[0], weight.shape[1], *self.shape[2:])
+        rows, columns, taps = weight.shape
+        stored: tuple[int, ...] = (rows, columns, *self.shape[2:])
+        if len(self.shape) == 2:
+            stored = (columns * taps, rows) if self.transposed else (rows, columns * taps)
         return replace(self, weight=weight, shape=stored)
 
 
