@@ -8,14 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import click
 import typer
 
+from model_store_tools.cli.extract import extract
+from model_store_tools.cli.check import check
 from model_store_tools.cli.failures import with_exit_codes
+from model_store_tools.cli.inspect import inspect
+from model_store_tools.cli.package import package
 from model_store_tools.cli.serve import serve
 from model_store_tools.cli.verify import verify
 from ptynet_plugin import __version__
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "package_model"]
 
 
 def _print_version(asked: bool) -> None:
@@ -42,7 +47,7 @@ def _app(*verbs: Callable[..., Any], several: bool) -> typer.Typer:
     return made
 
 
-VERBS: tuple[Callable[..., int | None], ...] = (serve, verify)
+VERBS: tuple[Callable[..., int | None], ...] = (package, inspect, check, serve, verify, extract)
 
 app = _app(*VERBS, several=True)
 
@@ -50,3 +55,10 @@ app = _app(*VERBS, several=True)
 def main() -> None:
     """Run `ptynet`."""
     app(prog_name="ptynet")
+
+
+def package_model() -> None:
+    """Run `package-model`."""
+    command = typer.main.get_command(_app(package, several=False))
+    click.version_option(__version__, prog_name="package-model", message="%(prog)s %(version)s")(command)
+    command(prog_name="package-model")
