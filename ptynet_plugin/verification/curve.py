@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["evidence_curve"]
+__all__ = ["evidence_curve", "superscript"]
 
 WIDTH, HEIGHT = 720, 260
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 40
@@ -39,15 +39,20 @@ def evidence_curve(evidence: Sequence[float], needed: float) -> str:
     )
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Evidence after every symbol" class="curve">',
-        *(_horizontal(y(tick), f"10^{tick:g}") for tick in _ticks(low, high)),
+        *(_horizontal(y(tick), f"10{superscript(tick)}") for tick in _ticks(low, high)),
         *(_below(x(index), index) for index in _whole_ticks(steps)),
         f'<line class="needed" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(needed):.1f}" y2="{y(needed):.1f}"/>',
-        f'<text class="needed" x="{WIDTH - RIGHT}" y="{y(needed) - 6:.1f}" text-anchor="end">shown from 10^{needed:.1f}</text>',
+        f'<text class="needed" x="{LEFT + 4}" y="{y(needed) - 6:.1f}">shown from here</text>',
         f'<polyline class="evidence" points="{points}"/><g class="evidence">{dots}</g>',
         f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">symbols asked</text>',
         "</svg>",
     ]
     return "".join(parts)
+
+
+def superscript(number: int) -> str:
+    """Write an exponent: 12 as "¹²", -3 as "⁻³"."""
+    return str(number).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def _horizontal(y: float, text: str) -> str:
@@ -61,11 +66,9 @@ def _below(x: float, index: int) -> str:
     return f'<text class="axis" x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{index}</text>'
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def _ticks(low: float, high: float) -> list[int]:
     """Give about `TICKS` round values that cover the range, zero among them."""
-    step = next(
-        size for size in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000) if (high - low) / size <= TICKS
-    )
+    step = next(size for size in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000) if (high - low) / size <= TICKS)
     first = int(-(-low // step))
     return [number * step for number in range(first, int(high // step) + 1)]
 

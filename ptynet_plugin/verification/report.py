@@ -7,6 +7,7 @@ shows a little of the carriers' space. Only few, and only such as this endpoint 
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from ptynet_plugin import __version__
-from ptynet_plugin.verification.curve import evidence_curve
+from ptynet_plugin.verification.curve import evidence_curve, superscript
 from ptynet_plugin.verification.pictures import compress
 from ptynet_plugin.verification.questions import Questions
 from ptynet_plugin.verification.result import VerificationResult
@@ -22,6 +23,7 @@ from ptynet_plugin.verification.result import VerificationResult
 __all__ = ["MOST_PICTURES", "render_report"]
 
 MOST_PICTURES = 4
+PLAIN = 3
 
 HEADLINES = {
     "shown": "The mark is shown.",
@@ -82,7 +84,7 @@ def _content(result: VerificationResult, questions: Questions) -> dict[str, Any]
         "verdict": result.verdict,
         "headline": HEADLINES[result.verdict],
         "proves": _proves(result),
-        "limits": [limit.format(grade=result.grade) for limit in LIMITS],
+        "limits": [limit.format(grade=result.grade) for limit in LIMITS] if result.verdict == "shown" else [],
         "facts": _facts(result, classes=terms.classes),
         "curve": Markup(evidence_curve(result.evidence, result.needed)),  # numbers alone go into it
         "probes": _probes(result, questions),
@@ -120,11 +122,12 @@ def _facts(result: VerificationResult, *, classes: int) -> list[tuple[str, str]]
             "Level of this test",
             f"{run.alpha_spent:.2g} (test {run.number} of the claim, {run.alpha:.2g} over all tests)",
         ),
-        (f"p-value after 2^{result.allowance} keys tried", power(result.log10_p_adjusted)),
+        (f"p-value after 2{superscript(result.allowance)} keys tried", power(result.log10_p_adjusted)),
         ("Grade", result.grade),
         ("Claim", run.claim),
         ("Run", run.run_id),
-        ("Started, finished", f"{run.started}, {result.finished}"),
+        ("Started", run.started),
+        ("Finished", result.finished),
     ]
     if run.earlier:
         facts.insert(
@@ -146,7 +149,11 @@ def _probes(result: VerificationResult, questions: Questions) -> Sequence[dict[s
             "symbol": query.symbol,
             "source": _data_url(compress(questions.probe(query.symbol, 0), "png")),
             "label": questions.label(query.symbol),
-            "answer": "lost" if query.lost is not None else "tie" if query.answer is None else query.answer,
+            "answer": "lost"
+            if query.lost is not None
+            else "a tie"
+            if query.answer is None
+            else f"answered {query.answer}",
             "hit": query.hit,
         }
         for query in chosen
@@ -158,5 +165,8 @@ def _data_url(octets: bytes) -> str:
 
 
 def power(log10: float) -> str:
-    """Write a number by its decimal logarithm: plain near 1, as a power of ten elsewhere."""
-    return f"{10.0**log10:.3g}" if abs(log10) < 3 else f"10^{log10:.1f}"
+    """Write a number by its decimal logarithm: plain near 1, with a power of ten elsewhere."""
+    if abs(log10) < PLAIN:
+        return f"{10.0**log10:.3g}"
+    exponent = math.floor(log10)
+    return f"{10.0 ** (log10 - exponent):.1f}·10{superscript(exponent)}"
