@@ -21,7 +21,7 @@ from ptynet_plugin.claims.files import read_file, write_files
 from ptynet_plugin.claims.terms import MOST_SYMBOLS
 from ptynet_plugin.errors import ClaimError
 
-__all__ = ["CLAIMS", "find_claim", "read_claim", "write_claim"]
+__all__ = ["CLAIMS", "claim_file", "find_claim", "read_claim", "write_claim"]
 
 CLAIMS = "claims"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -97,15 +97,16 @@ def write_claim(folder: Path, claim: Claim, *, replace: bool = False) -> None:
     if not _NAME.fullmatch(folder.name):
         raise ClaimError(f"{folder.name!r} cannot name a claim; use letters, digits, '.', '_' and '-'")
     if folder.exists():
-        there = read_claim(folder).digest
-        if there == claim.digest:
+        there = read_claim(folder)
+        if there.digest == claim.digest:
+            _require_same_seal(folder, there, claim)
             return
         if not replace:
             raise ClaimError(
-                f"{folder}: holds another claim ({there[:16]}..., not {claim.digest[:16]}...); "
+                f"{folder}: holds another claim ({there.digest[:16]}..., not {claim.digest[:16]}...); "
                 "give another name, or replace it knowingly (--force): the old one is kept in .retired/"
             )
-        _move(folder, _retired(folder, there))
+        _move(folder, _retired(folder, there.digest))
     if _retired(folder, claim.digest).exists():
         _move(_retired(folder, claim.digest), folder)  # it comes back with its ledger: evidence is never reset
     else:
@@ -129,15 +130,20 @@ def find_claim(mark: Path, claim: Path | None = None) -> Path:
     raise ClaimError(f"{mark / CLAIMS}: holds {len(there)} claims ({names}); say which with --claim {there[0]}")
 
 
-def _contents(claim: Claim) -> dict[str, bytes]:
+def claim_file(claim: Claim) -> bytes:
+    """Give the content of claim.json: openings and seal."""
     fields = {name: {"value": opening.value, "nonce": opening.nonce.hex()} for name, opening in claim.openings.items()}
     seal = claim.seal and {
         "signature": claim.seal.signature.hex(),
         "beacon": claim.seal.beacon and _beacon_fields(claim.seal.beacon),
     }
+    return canonical_json({"schema": "ptynet-claim/v1", "fields": fields, "seal": seal})
+
+
+def _contents(claim: Claim) -> dict[str, bytes]:
     return {
         "commitment.json": claim.commitment,
-        "claim.json": canonical_json({"schema": "ptynet-claim/v1", "fields": fields, "seal": seal}),
+        "claim.json": claim_file(claim),
         "leaves.json": canonical_json({"schema": "ptynet-leaves/v1", "leaves": [leaf.hex() for leaf in claim.leaves]}),
     }
 
@@ -167,6 +173,19 @@ def _leaf(folder: Path, text: str) -> bytes:
     if not re.fullmatch(r"[0-9a-f]{64}", text):
         raise ClaimError(f"{folder / 'leaves.json'}: {text[:70]!r} is no leaf of 64 hex digits")
     return bytes.fromhex(text)
+
+
+def _require_same_seal(folder: Path, there: Claim, claim: Claim) -> None:
+    if there.seal == claim.seal:
+        return
+    if there.seal is not None and claim.seal is None:
+        raise ClaimError(
+            f"{folder}: this claim was stamped; package with --claim {folder}, its labels follow from the stamp"
+        )
+    raise ClaimError(
+        f"{folder}: holds the same claim with {'another stamp' if there.seal else 'no stamp'}, and so with other labels; "
+        "give the archive another name"
+    )
 
 
 def _retired(folder: Path, digest: str) -> Path:

@@ -1,0 +1,178 @@
+"""Stamps beside a claim: the first makes its salt, the second (over the binding) its priority, later ones renew them.
+
+stamp.tsr, tsa.pem          the stamp over commitment.json (C1), and the root that vouches for it
+binding.json                C2: claim, stamp, mark and archives, committed to field by field
+binding-openings.json       its openings; the owner's secret
+binding.tsr                 the stamp over binding.json: between two claimants the earlier of these counts
+renewal-1.tsr, ...          each a stamp over the stamp before it, made before that one's certificate expires
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from ptynet_plugin.claims.canonical import canonical_json
+from ptynet_plugin.claims.claim import Beacon, Claim, Seal
+from ptynet_plugin.claims.commitment import commitment_bytes, hide
+from ptynet_plugin.claims.directory import claim_file, read_claim
+from ptynet_plugin.claims.files import read_file
+from ptynet_plugin.claims.ledger import read_history
+from ptynet_plugin.errors import ClaimError
+from ptynet_plugin.evidence.der import read_stamp
+from ptynet_plugin.evidence.timestamps import verify_stamp
+
+__all__ = [
+    "BINDING",
+    "BINDING_STAMP",
+    "ROOT",
+    "STAMP",
+    "bind",
+    "check_stamps",
+    "last_stamp",
+    "renew",
+    "seal",
+    "stamp_binding",
+]
+
+STAMP, ROOT = "stamp.tsr", "tsa.pem"
+BINDING, BINDING_OPENINGS, BINDING_STAMP = "binding.json", "binding-openings.json", "binding.tsr"
+
+
+def seal(folder: Path, response: bytes, *, roots: bytes, beacon: Beacon | None = None) -> Claim:
+    """Put a verified stamp, and a beacon round where there is one, to a claim; its labels follow from now on.
+
+    Args:
+        folder: The claim's folder.
+        response: The authority's `TimeStampResp` over commitment.json.
+        roots: Trusted PEM certificates; the one that vouches is kept.
+        beacon: A round published after the stamp.
+
+    Raises:
+        ClaimError: Stamped already, or the stamp does not verify.
+    """
+    claim = read_claim(folder)
+    if claim.seal is not None:
+        raise ClaimError(f"{folder}: stamped already; another stamp would choose other labels, --renew keeps them")
+    if (folder / BINDING).exists():
+        raise ClaimError(f"{folder}: bound to archives already; a stamp now would change their labels")
+    if read_history(folder, digest=claim.digest).runs():
+        raise ClaimError(f"{folder}: runs were made under this claim unstamped; a stamp now would change their labels")
+    stamp, root = verify_stamp(response, claim.commitment, roots=roots)
+    sealed = claim.sealed(Seal(stamp.signature, beacon))
+    write_beside(folder / STAMP, response)
+    write_beside(folder / ROOT, root)
+    write_beside(folder / "claim.json", claim_file(sealed))
+    return sealed
+
+
+def bind(folder: Path, *, secret: bytes, mark: str, archives: Sequence[str]) -> bytes:
+    """Commit to what was made after the stamp: C2, to be stamped in its turn.
+
+    Args:
+        folder: The claim's folder.
+        secret: The epoch's secret.
+        mark: Digest of the mark.
+        archives: Digests of the archives.
+
+    Returns:
+        C2, as binding.json holds it.
+
+    Raises:
+        ClaimError: Bound already to something else.
+    """
+    claim = read_claim(folder)
+    if not claim.belongs_to(secret):
+        raise ClaimError(f"{folder}: this key did not make the claim")
+    stamp = hashlib.sha256(read_file(folder / STAMP)).hexdigest() if claim.seal else None
+    openings = hide({"claim": claim.digest, "stamp": stamp, "mark": mark, "archives": sorted(archives)}, secret=secret)
+    committed = commitment_bytes(openings)
+    if (folder / BINDING).exists() and read_file(folder / BINDING) != committed:
+        raise ClaimError(f"{folder}: bound already to another mark or other archives; a binding is made once")
+    opened = {name: {"value": opening.value, "nonce": opening.nonce.hex()} for name, opening in openings.items()}
+    write_beside(folder / BINDING_OPENINGS, canonical_json({"schema": "ptynet-binding/v1", "fields": opened}))
+    write_beside(folder / BINDING, committed)
+    return committed
+
+
+def stamp_binding(folder: Path, response: bytes) -> datetime:
+    """Put a verified stamp to the binding; its time is the claim's priority.
+
+    Raises:
+        ClaimError: It does not verify, or there is nothing to stamp.
+    """
+    stamp, _ = verify_stamp(response, read_file(folder / BINDING), roots=read_file(folder / ROOT))
+    write_beside(folder / BINDING_STAMP, response)
+    return stamp.time
+
+
+def last_stamp(folder: Path) -> Path:
+    """Give the newest link of the chain of stamps: what a renewal stamps next."""
+    first = folder / (BINDING_STAMP if (folder / BINDING_STAMP).exists() else STAMP)
+    renewals = sorted(folder.glob("renewal-*.tsr"), key=lambda path: int(path.stem.removeprefix("renewal-")))
+    return renewals[-1] if renewals else first
+
+
+def renew(folder: Path, response: bytes, *, roots: bytes) -> Path:
+    """Put a stamp over the newest stamp, before that one's certificate expires.
+
+    Raises:
+        ClaimError: It does not verify.
+    """
+    verify_stamp(response, read_file(last_stamp(folder)), roots=roots)
+    path = folder / f"renewal-{len(list(folder.glob('renewal-*.tsr'))) + 1}.tsr"
+    write_beside(path, response)
+    return path
+
+
+def check_stamps(folder: Path, *, roots: bytes | None = None) -> dict[str, datetime]:
+    """Verify a claim's stamps.
+
+    Args:
+        folder: The claim's folder, or a bundle's.
+        roots: PEM certificates the checker trusts; the pinned one where None.
+
+    Returns:
+        File name to the time of its stamp.
+
+    Raises:
+        ClaimError: The first that does not hold, by name.
+    """
+    trusted = roots or read_file(folder / ROOT)
+    times = {}
+    for name, message in ((STAMP, "commitment.json"), (BINDING_STAMP, BINDING)):
+        if (folder / name).exists():
+            try:
+                times[name] = verify_stamp(read_file(folder / name), read_file(folder / message), roots=trusted)[0].time
+            except ClaimError as error:
+                raise ClaimError(f"{folder / name}: {error}") from None
+    return times
+
+
+def signature_of(folder: Path) -> bytes:
+    """Give the signature octets of a claim's first stamp."""
+    return read_stamp(read_file(folder / STAMP)).signature
+
+
+def write_beside(path: Path, octets: bytes) -> None:
+    """Replace a file of the claim in one step, readable by its owner alone.
+
+    Raises:
+        ClaimError: It cannot be written.
+    """
+    try:
+        handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(octets)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(unfinished).replace(path)
+        finally:
+            Path(unfinished).unlink(missing_ok=True)
+    except OSError as error:
+        raise ClaimError(f"{path}: cannot be written ({error.strerror})") from error
