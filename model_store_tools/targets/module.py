@@ -35,6 +35,9 @@ INSIDE = ("state_dict", "model_state_dict", "model", "net", "weights")
 WRAPPERS = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before every name."""
 
+COUNTER = "num_batches_tracked"
+"""A buffer that counts training steps and that older checkpoints lack; no answer depends on it."""
+
 
 class ModuleTarget(TorchTarget):
     """A module in memory.
@@ -182,19 +185,19 @@ def load_weights(model: nn.Module, path: Path, *, where: str) -> None:
             and not any(name.startswith(wrapper) for name in own)
         ):
             held = {name.removeprefix(wrapper): value for name, value in held.items()}
-    lacking, beyond = sorted(own.keys() - held.keys()), sorted(held.keys() - own.keys())
+    lacking = sorted(name for name in own.keys() - held.keys() if not name.endswith(COUNTER))
+    beyond = sorted(held.keys() - own.keys())
     if lacking or beyond:
-        raise TargetError(
-            f"{path}: not the weights of {where}: {_some('lacks', lacking)}{_some('has besides', beyond)}"
-        )
+        listed = "; ".join(filter(None, (_some("lacks", lacking), _some("has besides", beyond))))
+        raise TargetError(f"{path}: not the weights of {where}: it {listed}")
     try:
-        model.load_state_dict(held, strict=True)
+        model.load_state_dict({name: held.get(name, own[name]) for name in own}, strict=True)
     except RuntimeError as error:
         raise TargetError(f"{path}: not the weights of {where}: {str(error).splitlines()[-1].strip()}") from error
 
 
 def _some(verb: str, names: list[str]) -> str:
-    return f"{verb} {len(names)} tensors ({', '.join(names[:3])}{', ...' if names[3:] else ''}); " if names else ""
+    return f"{verb} {len(names)} tensors ({', '.join(names[:3])}{', ...' if names[3:] else ''})" if names else ""
 
 
 def _state(path: Path) -> dict[str, Tensor]:
