@@ -14,6 +14,7 @@ import typer
 from model_store_tools.cli.extract import extract
 from model_store_tools.cli.check import check
 from model_store_tools.cli.failures import with_exit_codes
+from model_store_tools.cli.fidelity import fidelity
 from model_store_tools.cli.inspect import inspect
 from model_store_tools.cli.package import package
 from model_store_tools.cli.serve import serve
@@ -47,7 +48,15 @@ def _app(*verbs: Callable[..., Any], several: bool) -> typer.Typer:
     return made
 
 
-VERBS: tuple[Callable[..., int | None], ...] = (package, inspect, check, serve, verify, extract)
+VERBS: tuple[Callable[..., int | None], ...] = (
+    package,
+    inspect,
+    check,
+    serve,
+    verify,
+    extract,
+    fidelity,
+)
 
 app = _app(*VERBS, several=True)
 

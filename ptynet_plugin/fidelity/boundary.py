@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from ptynet_plugin.fidelity.metrics import top1
 
-__all__ = ["BLEND_STEPS", "agreement", "blend", "boundary_pictures", "pair_up", "segment_pictures"]
+__all__ = [
+    "BLEND_STEPS",
+    "agreement",
+    "blend",
+    "boundary_pictures",
+    "pair_up",
+    "plane_pictures",
+    "segment_pictures",
+]
 
 Pictures = NDArray[np.uint8]
 BLEND_STEPS = 256
@@ -90,3 +98,20 @@ def boundary_pictures(
 def agreement(host: NDArray[Any], watermarked: NDArray[Any]) -> float:
     """Give the share of rows with the same top class, 1 where there is no row."""
     return float((top1(host) == top1(watermarked)).mean()) if len(host) else 1.0
+
+
+def plane_pictures(corners: Pictures, *, side: int) -> Pictures:
+    """Give the pictures of the plane through three pictures, a little beyond them: what a slice of the boundary is drawn from.
+
+    Args:
+        corners: Shape (3, height, width, channels).
+        side: Points each way.
+
+    Returns:
+        Shape (side * side, height, width, channels), row by row; clipped to 0..255.
+    """
+    steps = np.linspace(-BLEND_STEPS // 4, BLEND_STEPS + BLEND_STEPS // 4, side).round().astype(np.int32)
+    first, second, third = (corner.astype(np.int32) for corner in corners)
+    down, across = np.repeat(steps, side)[:, None, None, None], np.tile(steps, side)[:, None, None, None]
+    mixed = first * BLEND_STEPS + (second - first) * across + (third - first) * down
+    return np.asarray(np.clip((mixed + BLEND_STEPS // 2) // BLEND_STEPS, 0, 255), np.uint8)

@@ -1,0 +1,72 @@
+"""`ptynet fidelity`: how faithful an archive is to its target, as a table, JSON and a page with plots."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ptynet_plugin.errors import UsageError
+
+if TYPE_CHECKING:
+    from ptynet_plugin.fidelity.report import FidelityReport
+
+__all__ = ["fidelity"]
+
+
+def fidelity(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="A .mar or a Triton model directory.")],
+    target: Annotated[str, typer.Option(help="The bare target it was made from: a file, or package.module:factory.")],
+    benign: Annotated[
+        Path | None, typer.Option(help="Folder of ordinary pictures, labels by folder names; procedural covers else.")
+    ] = None,
+    pictures: Annotated[int, typer.Option(help="Most pictures to compare.")] = 1000,
+    feature: Annotated[
+        str | None, typer.Option(help="Tensor with the penultimate features, where it is not found.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Weights for package.module:factory (safetensors).")] = None,
+    json_file: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - for standard output.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML report with plots.")] = None,
+) -> int:
+    """Compare ARCHIVE with the bare target on benign pictures. Exit 0: every limit kept, 1: not, 2: could not be done."""
+    from rich.console import Console  # noqa: PLC0415 -- a light start for the other verbs
+
+    from model_store_tools.packaging.fidelity import Choices, archive_fidelity  # noqa: PLC0415
+
+    if pictures < 2:
+        raise UsageError(f"--pictures {pictures}: at least 2 are needed to compare two models")
+    for name, path in (("--report", report), ("--json", None if json_file in (None, "-") else Path(str(json_file)))):
+        if path is not None and not path.parent.is_dir():
+            raise UsageError(f"{name} {path}: its folder does not exist")
+    choices = Choices(benign, pictures, feature, weights, slices=report is not None)
+    with Console(stderr=True).status("running both models"):
+        measured = archive_fidelity(archive, target, choices)
+    if report is not None:
+        from ptynet_plugin.fidelity.page import render_fidelity  # noqa: PLC0415
+
+        report.write_text(render_fidelity(measured, name=archive.name), encoding="utf-8")
+    _print(measured, to_stderr=json_file == "-")
+    if json_file is not None:
+        text = json.dumps(measured.to_json(), indent=2, allow_nan=False) + "\n"
+        if json_file == "-":
+            typer.echo(text, nl=False)
+        else:
+            Path(json_file).write_text(text, encoding="utf-8")
+    return 0 if measured.ok else 1
+
+
+def _print(measured: FidelityReport, *, to_stderr: bool) -> None:
+    for row in measured.rows:
+        value = "not measured" if row.value is None else f"{row.value:.6g}"
+        limit = "" if row.limit is None else f"  ({row.bound} {row.limit:g})"
+        failed = "" if row.ok else "  FAILED"
+        note = f"  {row.note}" if row.note else ""
+        typer.echo(f"  {row.title:<58} {value}{limit}{failed}{note}", err=to_stderr)
+    verdict = "KEPT: every limit holds" if measured.ok else f"FAILED: {len(measured.failures())} limits do not hold"
+    typer.echo(
+        f"{verdict} on {measured.pictures} pictures ({measured.source}), {measured.seconds:.1f} s", err=to_stderr
+    )
