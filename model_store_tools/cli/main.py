@@ -5,14 +5,14 @@ A verb's module stays light (no torch, no onnx at its top): `ptynet verify` must
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
-import click
 import typer
 
-from model_store_tools.cli.extract import extract
 from model_store_tools.cli.check import check
+from model_store_tools.cli.extract import extract
 from model_store_tools.cli.failures import with_exit_codes
 from model_store_tools.cli.fidelity import fidelity
 from model_store_tools.cli.inspect import inspect
@@ -68,6 +68,7 @@ def main() -> None:
 
 def package_model() -> None:
     """Run `package-model`."""
-    command = typer.main.get_command(_app(package, several=False))
-    click.version_option(__version__, prog_name="package-model", message="%(prog)s %(version)s")(command)
-    command(prog_name="package-model")
+    if "--version" in sys.argv[1:]:
+        typer.echo(f"package-model {__version__}")
+        return
+    _app(package, several=False)(prog_name="package-model")

@@ -84,13 +84,20 @@ def plan_layout(members: Mapping[str, tuple[int, int]]) -> Layout:
     return Layout(tuple(pieces), directory + _end(len(entries), len(directory), offset), offset)
 
 
-def write_zip(out: BinaryIO, members: Mapping[str, Source]) -> dict[str, Measured]:
+def write_zip(
+    out: BinaryIO, members: Mapping[str, Source], *, measured: Mapping[str, Measured] | None = None
+) -> Mapping[str, Measured]:
     """Write members in the canonical form, streaming each.
+
+    Args:
+        out: Where to.
+        members: Name to content.
+        measured: Their sums, where they were made already.
 
     Raises:
         OSError: As the operating system says; also where a source changed while it was packed.
     """
-    measured = {name: measure(source) for name, source in members.items()}
+    measured = measured or {name: measure(source) for name, source in members.items()}
     layout = plan_layout({name: (sums.size, sums.crc) for name, sums in measured.items()})
     for piece in layout.pieces:
         out.write(piece.header)

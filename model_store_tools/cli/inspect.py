@@ -1,0 +1,96 @@
+"""`ptynet inspect`: what an archive says of itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ptynet_plugin.errors import UsageError
+
+if TYPE_CHECKING:
+    from ptynet_plugin.archives.manifest import Manifest
+
+__all__ = ["inspect"]
+
+WIDTH = 200
+"""Columns where the output goes to no terminal: lines are not broken there."""
+
+
+def inspect(
+    archive: Annotated[Path, typer.Argument(help="A .mar, or a Triton model directory.", show_default=False)],
+    *,
+    json_: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write the manifest and the digest as JSON; - is stdout.", show_default=False),
+    ] = None,
+) -> None:
+    """Show what ARCHIVE says of itself. Nothing is run, and nothing but its manifest is believed: `check` checks."""
+    from ptynet_plugin.archives.reading import open_archive  # noqa: PLC0415 -- keeps `ptynet --help` fast
+
+    with open_archive(archive) as opened:
+        manifest, digest = opened.manifest(), opened.digest()
+        unlisted = sorted(set(opened.names()) - set(manifest.files) - {"ptynet-manifest.json"})
+    if json_ is None:
+        width = None if sys.stdout.isatty() else WIDTH
+        Console(width=width).print(_table(archive, manifest, digest, unlisted))
+        return
+    content = manifest.model_dump(mode="json", by_alias=True, exclude_none=True)
+    _write(json_, {**content, "archive_digest": digest, "unlisted": unlisted})
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, sort_keys=True)
+    if str(path) == "-":
+        typer.echo(text)
+        return
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--json {path}: cannot be written ({error.strerror})") from error
+
+
+def _table(archive: Path, manifest: Manifest, digest: str, unlisted: list[str]) -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for field, value in _rows(archive, manifest, digest):
+        table.add_row(Text(field, style="bold"), Text(value))
+    for name, file in sorted(manifest.files.items()):
+        table.add_row("", Text(f"{file.sha256[:16]}  {file.size:>12,}  {name}"))
+    for name in unlisted:
+        table.add_row("", Text(f"NOT IN THE MANIFEST              {name}", style="bold red"))
+    return table
+
+
+def _rows(archive: Path, manifest: Manifest, digest: str) -> list[tuple[str, str]]:
+    spec = manifest.spec
+    size = "x".join(str(side or "any") for side in spec.size or ())
+    rows = [
+        ("archive", str(archive)),
+        ("digest", digest),
+        ("model", f"{manifest.name}, version {manifest.version}"),
+        ("for", f"{manifest.format}, {manifest.backend} backend, {manifest.engine} engine"),
+        ("input", f"{manifest.input}: {spec.color} {size}, {spec.layout} {spec.dtype}, {_normalisation(manifest)}"),
+        ("output", f"{manifest.scores}: {manifest.classes} classes, {spec.output}"),
+        ("batch", f"up to {manifest.batch} rows" if manifest.batch else "exactly one row"),
+        ("target", f"{manifest.target.kind}, {len(manifest.target.tensors)} tensors, digest {manifest.target.digest}"),
+        ("claim", f"commitment {manifest.claim}" if manifest.claim else "none"),
+    ]
+    if manifest.companions:
+        rows.append(("beside", ", ".join(sorted(manifest.companions))))
+    if manifest.guarded:
+        rows.append(("handler", f"{manifest.guarded}, behind the integrity check"))
+    return [*rows, ("files", f"{len(manifest.files)}, SHA-256, bytes, name")]
+
+
+def _normalisation(manifest: Manifest) -> str:
+    spec = manifest.spec
+    if spec.mean is not None:
+        return f"(pixel / 255 - {list(spec.mean)}) / {list(spec.std or ())}"
+    gain = spec.affine()[0][0]
+    return "pixel" if gain == 1 else f"pixel * {gain:.6g}"

@@ -1,0 +1,96 @@
+"""The claim a packaged model carries, and the labels that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptynet_plugin.claims.claim import Claim, commit
+from ptynet_plugin.claims.directory import read_claim
+from ptynet_plugin.errors import ClaimError, UsageError
+from ptynet_plugin.images.probes import ProbeMaker
+from ptynet_plugin.mark import MarkSecrets, read_metadata, read_secrets
+from ptynet_plugin.spec import InputSpec
+
+__all__ = ["Marking", "claim_for"]
+
+
+@dataclass(frozen=True)
+class Marking:
+    """What a target is marked with.
+
+    Attributes:
+        claim: Probes and terms, committed.
+        labels: Keyed label of each symbol, shape (J,).
+        maker: Makes the probes.
+    """
+
+    claim: Claim
+    labels: NDArray[np.int64] = field(repr=False)
+    maker: ProbeMaker = field(repr=False)
+    secrets: MarkSecrets = field(repr=False)
+
+    def archive_commitment(self, archive: str) -> str:
+        """Give what an archive's manifest says of the claim, see `Claim.archive_commitment`."""
+        return self.claim.archive_commitment(self.secrets.epoch, archive)
+
+
+def claim_for(mark: Path, spec: InputSpec, target_digest: str, *, given: Path | None = None) -> Marking:
+    """Commit to the probes for one target, or take a claim that was committed before.
+
+    Args:
+        mark: Folder of the mark.
+        spec: Completed.
+        target_digest: Of the target as it will be fused.
+        given: Folder of a claim, a stamped one for example.
+
+    Raises:
+        MarkError: The mark cannot be used, or reads other colors than the target.
+        ClaimError: The given claim is another target's, spec's or key's.
+    """
+    metadata, secrets = read_metadata(mark), read_secrets(mark)
+    _require_color(metadata.design.color, spec, mark)
+    maker = ProbeMaker(secrets.probe, metadata.design)
+    plain = spec.model_copy(update={"labels": None, "fidelity": None})
+    if given is None:
+        claim = commit(
+            secrets.epoch,
+            maker.probe,
+            design=metadata.design,
+            spec=plain,
+            target_digest=target_digest,
+            tau=metadata.tau,
+            margin=metadata.margin,
+        )
+    else:
+        claim = read_claim(given)
+        _require_ours(claim, given, secrets, plain, target_digest)
+    return Marking(claim, claim.labels(secrets.epoch), maker, secrets)
+
+
+def _require_color(color: str, spec: InputSpec, mark: Path) -> None:
+    wanted = "GRAY" if spec.color == "GRAY" else "RGB"
+    if color != wanted:
+        raise UsageError(
+            f"{mark}: the mark reads {color} pictures, the target {wanted} ({spec.color}); "
+            f"train a mark for it: ptynet train --color {wanted}"
+        )
+
+
+def _require_ours(claim: Claim, where: Path, secrets: MarkSecrets, spec: InputSpec, target_digest: str) -> None:
+    if not claim.belongs_to(secrets.epoch):
+        raise ClaimError(
+            f"{where}: was made with another key, or another epoch, than the mark; give the mark it was made with"
+        )
+    if claim.terms.target != target_digest:
+        raise ClaimError(
+            f"{where}: commits to the target {claim.terms.target}, this one has digest {target_digest}; "
+            "make a claim for this target"
+        )
+    ours, theirs = (each.model_copy(update={"labels": None, "fidelity": None}) for each in (spec, claim.terms.spec))
+    if ours != theirs:
+        fields = [name for name in type(spec).model_fields if getattr(ours, name) != getattr(theirs, name)]
+        raise ClaimError(f"{where}: commits to a spec with other {', '.join(fields)}; use the spec it was made with")
