@@ -21,7 +21,7 @@ from torch import nn
 
 from model_store_tools.fusion.torch_export import export_module
 from model_store_tools.fusion.torch_files import normalise
-from model_store_tools.targets.answers import SINGLE, pick
+from model_store_tools.targets.answers import pick
 from model_store_tools.targets.base import Target
 from model_store_tools.targets.exported import ExportedTarget
 from model_store_tools.targets.module import ModuleTarget, evaluating
@@ -41,7 +41,7 @@ from ptynet_plugin.errors import TargetError, UsageError
 from ptynet_plugin.images.encode import encode
 from ptynet_plugin.spec import InputSpec
 
-__all__ = ["Conversion", "Format", "convert"]
+__all__ = ["Conversion", "Format", "convert", "convert_target"]
 
 Format = Literal["onnx", "torchscript", "pt2"]
 ENDINGS: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt", "pt2": ".pt2"}
@@ -97,9 +97,14 @@ def convert(target: Target, to: Format, spec: InputSpec, folder: Path) -> Conver
     return _compared(target, Conversion(new, new_spec, 0.0, 0, 0), before, after)
 
 
+def convert_target(target: Target, said: InputSpec, *, to: Format, folder: Path) -> Target:
+    """Convert a target whose spec is not completed yet, see `convert`; the same spec completes the new one."""
+    return convert(target, to, target.complete_spec(said), folder).target
+
+
 def _to_onnx(target: TorchTarget, spec: InputSpec, out: Path) -> tuple[Target, InputSpec]:
     inputs, outputs = target.ports(spec)
-    names = [_graph_name(port.name) for port in outputs]
+    names = [port.name for port in outputs]
     axes: dict[str, Any] = {"input_names": [inputs[0].name], "output_names": names}
     model: Any = target.module(spec)
     example, rows = grey(spec, target.fixed_batch(spec) or 2), target.fixed_batch(spec)
@@ -115,7 +120,7 @@ def _to_onnx(target: TorchTarget, spec: InputSpec, out: Path) -> tuple[Target, I
         raise
     except Exception as error:  # the exporters raise whatever they stumble over
         raise TargetError(f"{target.where}: cannot be converted to ONNX: {first_line(error)}") from error
-    scores = _graph_name(target.scores_name(spec))
+    scores = target.scores_name(spec)
     converted = load_onnx(out)
     converted.where = target.where
     told = {"input": inputs[0].name, "scores": scores, "quantized_engine": None}
@@ -186,10 +191,6 @@ def _open(spec: InputSpec, rows: int | None) -> dict[int, str]:
         if side == 0:
             opened[first + place] = name
     return opened
-
-
-def _graph_name(name: str) -> str:
-    return name if name == SINGLE or not name.isdigit() else f"output_{name}"
 
 
 def _pictures(spec: InputSpec) -> NDArray[np.uint8]:

@@ -90,7 +90,8 @@ class TorchTarget(Target):
             spec: Completed.
         """
         rows = self.fixed_batch(spec)
-        parts = named_tensors(self._ask_grey(spec, rows or 2))
+        answer = self._ask_grey(spec, rows or 2)
+        parts = {spec.scores or SINGLE: answer} if isinstance(answer, Tensor) else named_tensors(answer)
         side = [-1 if length == 0 else length for length in spec.size or (0, 0)]
         shape = [spec.channels, *side] if spec.layout == "NCHW" else [*side, spec.channels]
         batch = -1 if rows is None else rows
@@ -103,7 +104,7 @@ class TorchTarget(Target):
         """Give the name of the scores among `ports`."""
         answer = self._ask_grey(spec, self.fixed_batch(spec) or 1)
         if isinstance(answer, Tensor):
-            return SINGLE
+            return spec.scores or SINGLE
         scores = pick(answer, spec.scores)
         return next(name for name, part in named_tensors(answer).items() if part is scores)
 
