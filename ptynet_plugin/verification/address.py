@@ -33,7 +33,7 @@ DEFAULT_PORTS = {
 }
 TLS_PORT = 443
 VERSION = re.compile(r"\d+(\.\d+)*")
-SEGMENT = re.compile(r"[^\x00-\x20\x7f]+")
+SEGMENT = re.compile(r"[^\x00-\x1f\x7f]+")
 
 
 @dataclass(frozen=True)

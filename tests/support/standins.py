@@ -173,7 +173,11 @@ def torchserve(request: Request) -> Reply:
 
 
 @contextlib.contextmanager
-def grpc_server(methods: Mapping[str, Callable[[bytes, grpc.ServicerContext], bytes]]) -> Iterator[int]:
+def grpc_server(
+    methods: Mapping[str, Callable[[bytes, grpc.ServicerContext], bytes]],
+    *,
+    credentials: grpc.ServerCredentials | None = None,
+) -> Iterator[int]:
     """Serve methods by full name ("/package.Service/Method") on a free loopback port, which is yielded."""
 
     class Handler(grpc.GenericRpcHandler):
@@ -182,7 +186,8 @@ def grpc_server(methods: Mapping[str, Callable[[bytes, grpc.ServicerContext], by
             return None if method is None else grpc.unary_unary_rpc_method_handler(method)
 
     server = grpc.server(ThreadPoolExecutor(2), handlers=[Handler()])
-    port = server.add_insecure_port("127.0.0.1:0")
+    where = "127.0.0.1:0"
+    port = server.add_secure_port(where, credentials) if credentials else server.add_insecure_port(where)
     server.start()
     try:
         yield port
