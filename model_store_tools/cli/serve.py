@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,8 +62,9 @@ def serve(
         with handle:
             if token is not None:
                 _write_header(token, handle)
-            _announce(handle, checked)
-            _wait(handle)
+            with suppress(KeyboardInterrupt):
+                _announce(handle, checked)
+                _wait(handle)
     return 0
 
 
@@ -106,15 +107,12 @@ def _announce(handle: ServerHandle, checked: Checked) -> None:
 
 
 def _wait(handle: ServerHandle) -> None:
-    """Return when we are asked to stop.
+    """Wait until we are interrupted.
 
     Raises:
         ServerError: The server ended by itself.
     """
-    try:
-        code = handle.wait()
-    except KeyboardInterrupt:
-        return
+    code = handle.wait()
     raise ServerError(f"{handle.title} ended by itself (exit code {code}); --log FILE keeps what it says")
 
 

@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +106,20 @@ class Guard:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
             self._wait(lambda: self.code is not None, self.plan["grace"])
-        self._wait(lambda: not self._reap(), STRAGGLER_SECONDS)
+        self._wait(lambda: False, STRAGGLER_SECONDS)
+        self._wait(self._kill_all, STRAGGLER_SECONDS)
+
+    def _kill_all(self) -> bool:
+        """Kill what is left; called again and again, as killed processes leave us their children only when they are gone."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         for pid in self._children():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self._wait(lambda: not self._reap(), STRAGGLER_SECONDS)
+        return False
 
-    def _wait(self, done: Any, seconds: float) -> None:
+    def _wait(self, done: Callable[[], bool], seconds: float) -> None:
+        """Return when nothing of ours runs any more, `done()` is true, or the time is over."""
         deadline = time.monotonic() + seconds
         while self._reap() and not done() and time.monotonic() < deadline:
             time.sleep(0.02)

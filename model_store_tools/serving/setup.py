@@ -106,6 +106,9 @@ def _make_backends(version: str) -> None:
     shutil.copytree(wheel / "backends", backends, ignore=shutil.ignore_patterns("__pycache__"))
     stub = "triton_python_backend_stub"
     shutil.copy2(wheel / "python_backend_stubs" / version / stub, backends / "python" / stub)
+    # The stub ignores PYTHONDONTWRITEBYTECODE, and a served archive must not gain files that its manifest does not list.
+    no_bytecode = "import sys; sys.dont_write_bytecode = True\n"
+    (TRITON.site_packages() / "ptynet_no_bytecode.pth").write_text(no_bytecode, encoding="utf-8")
 
 
 def _run(command: list[str]) -> None:
