@@ -164,7 +164,7 @@ class AnswerReader:
     def _list(self, items: list[Any]) -> Reading:
         if len(items) == 1 and not isinstance(items[0], int | float):
             return self._read(items[0])
-        if items and all(_is_number(item) for item in items):
+        if items and all(item is None or _is_number(item) for item in items):
             return self._numbers(items)
         if items and all(isinstance(item, str) for item in items):
             return self._strings(items)
@@ -175,6 +175,8 @@ class AnswerReader:
         raise BadAnswer(f"the answer is {_shown(items)}, which is no classification")
 
     def _numbers(self, items: list[Any]) -> Reading:
+        if None in items:
+            raise BrokenScores(f"the answer holds null among its {len(items)} scores")
         if len(items) == 1 and isinstance(items[0], int):
             return self._label(items[0])
         return self._vector(np.array([_number(item) for item in items], np.float64))
@@ -185,13 +187,13 @@ class AnswerReader:
         if isinstance(body.get("predictions"), list):
             return self._first_prediction(body["predictions"])
         for key in SCORE_KEYS:
-            if isinstance(body.get(key), list):
+            if isinstance(body.get(key), list) and not (None in body[key] and any(name in body for name in LABEL_KEYS)):
                 return self._scores_with_labels(body, body[key])
             if isinstance(body.get(key), Mapping):
                 return self._read(body[key])
-        for key in LABEL_KEYS:
-            if isinstance(body.get(key), str | int):
-                return self._label(body[key])
+        labels = [body[key] for key in LABEL_KEYS if isinstance(body.get(key), str | int)]
+        if labels:
+            return self._label(min(labels, key=lambda label: isinstance(label, str)))
         if body and all(_is_number(value) for value in body.values()):
             return self._ranking([(label, _number(score)) for label, score in body.items()])
         raise BadAnswer(f"the answer is {_shown(body)}, which is no classification")

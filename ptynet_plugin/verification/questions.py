@@ -63,7 +63,7 @@ class Questions:
 
     def probe(self, symbol: int, cover: int) -> Picture:
         """Make one committed picture as the suspect reads it: resized exactly from the claim's size where they differ."""
-        return self._adapted(self._committed(symbol)[cover])
+        return self._adapted(self.committed(symbol)[cover])
 
     def control(self, symbol: int) -> Picture:
         """Make a benign picture of the same kind.
@@ -78,7 +78,7 @@ class Questions:
         Raises:
             ClaimError: They are not the committed ones.
         """
-        found = leaf(self._nonces[symbol], symbol, pixels_digest(self._committed(symbol)))
+        found = leaf(self._nonces[symbol], symbol, pixels_digest(self.committed(symbol)))
         if found != self.claim.leaves[symbol]:
             raise ClaimError(
                 f"the probes made here for symbol {symbol} are not those the claim committed to; give the --covers folder "
@@ -89,7 +89,7 @@ class Questions:
         """Give the label of every symbol, shape (J,)."""
         return self._labels.copy()
 
-    def _committed(self, symbol: int) -> list[Picture]:
+    def committed(self, symbol: int) -> list[Picture]:
         """Make all covers of a symbol at the claim's size; the last symbol's are kept, since they are hashed and sent."""
         if self._made[0] != symbol:
             terms = self.claim.terms

@@ -35,8 +35,10 @@ class Registration:
 
     @property
     def spent_before(self) -> frozenset[int]:
-        """Symbols that other runs asked at this endpoint."""
-        return frozenset() if self._entry is None else frozenset(trial.symbol for trial in self._entry.earlier)
+        """Symbols that other runs asked at this endpoint, or that were opened in evidence."""
+        if self._entry is None:
+            return frozenset()
+        return self._entry.disclosed | {trial.symbol for trial in self._entry.earlier}
 
     def ask(self, symbol: int) -> None:
         """Spend a symbol; what happens afterwards cannot undo it."""

@@ -166,7 +166,7 @@ def torchserve(request: Request) -> Reply:
     if request.headers["Content-Type"].startswith("image/"):
         pixels = picture_of(request.body)
     else:
-        pixels = np.array(json.loads(request.body)["data"]) * 255.0
+        pixels = np.array(json.loads(request.body)) * 255.0
     scores = brightness_scores(pixels)
     best = np.argsort(-scores)[:5]
     return as_json({str(index): float(scores[index]) for index in best})

@@ -50,6 +50,7 @@ SCORES = [0.1, 0.2, 0.6, 0.1]
         (np.array([b"2"], object), "labels"),
         ({"label": 2, "score": 0.9}, "labels"),
         ({"class": "2", "model": "resnet", "took": 3}, "labels"),
+        ({"class": 2, "label": "crane", "scores": [None, 1.0, 2.0, 0.5]}, "labels"),
     ],
 )
 def test_top_place_is_found(payload: Any, kind: str) -> None:
@@ -99,6 +100,8 @@ def test_triton_strings_are_not_taken_for_names_that_look_like_them() -> None:
         (np.zeros((2, 4)), r"shape \(2, 4\), expected \(1, 4\)"),
         ([[0.1] * 3], "scores 3 classes, the claim speaks of 4"),
         ([0.7], "scores 1 classes"),
+        ({"scores": [None, 1, 2, 3]}, "null among its 4 scores"),
+        ([None, 1, 2, 3], "null among its 4 scores"),
         ({str(index): 0.1 for index in range(7)}, "scores 7 classes, the claim speaks of 4"),
     ],
 )
@@ -117,7 +120,6 @@ def test_scores_no_run_can_go_on_with(payload: Any, message: str) -> None:
         ({"code": 507, "message": "out of memory"}, "no classification"),
         ({"outputs": []}, "none of them has data"),
         ({"scores": []}, "no classification"),
-        ({"scores": [None, 1, 2, 3]}, "no classification"),
         ([{"label": "1"}, {"label": "2"}], "no label with a score"),
         ("dog", "'dog' is no class index"),
         (4, "'4' is no class index"),

@@ -111,7 +111,7 @@ def _body(picture: Picture, spec: InputSpec, reads: str) -> tuple[bytes, str]:
     if reads != "tensor":
         return compress(picture, reads), MEDIA_TYPES[reads]
     row = encode(picture[None], spec)[0]
-    return json.dumps({"data": row.tolist()}, separators=(",", ":")).encode(), "application/json"
+    return json.dumps(row.tolist(), separators=(",", ":")).encode(), "application/json"  # the form stock handlers read too
 
 
 def _prediction(raw: bytes) -> bytes:
