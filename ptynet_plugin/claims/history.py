@@ -44,6 +44,7 @@ class Run:
         started: Time of the registration, ISO 8601.
         earlier: What other runs of the claim asked this endpoint, in their order.
         own: What this run itself asked already, where it is resumed.
+        disclosed: Symbols whose leaves were opened in evidence; nobody is ever asked them again.
         facts: What was registered with it.
     """
 
@@ -55,12 +56,13 @@ class Run:
     started: str
     earlier: tuple[Trial, ...] = ()
     own: tuple[Trial, ...] = ()
+    disclosed: frozenset[int] = frozenset()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def spent(self) -> frozenset[int]:
-        """Symbols that were asked at this endpoint and are never asked there again."""
-        return frozenset(trial.symbol for trial in self.earlier + self.own)
+        """Symbols that are never asked at this endpoint again: asked there before, or opened in evidence."""
+        return self.disclosed | {trial.symbol for trial in self.earlier + self.own}
 
 
 class History:
@@ -70,6 +72,7 @@ class History:
         self._runs: dict[str, dict[str, Any]] = {}
         self._trials: dict[str, dict[int, Trial]] = {}
         self._finished: set[str] = set()
+        self._disclosed: dict[str, frozenset[int]] = {}
 
     def take(self, line: Mapping[str, Any]) -> None:
         """Take a line in.
@@ -88,6 +91,8 @@ class History:
             case "finished":
                 self._known(line["run"])
                 self._finished.add(line["run"])
+            case "disclosed":
+                self._take_disclosure(line["run"], line["symbols"])
             case other:
                 raise ClaimError(f"a ledger has no lines of the kind {other!r}")
 
@@ -113,6 +118,7 @@ class History:
             started=line["started"],
             earlier=tuple(trial for other in siblings for trial in self._trials[other].values()),
             own=tuple(self._trials[run_id].values()),
+            disclosed=frozenset().union(*(opened for other, opened in self._disclosed.items() if other != run_id)),
             facts=line["facts"],
         )
 
@@ -135,6 +141,8 @@ class History:
 
     def _take_question(self, run_id: str, symbol: int) -> None:
         endpoint = self._known(run_id)["endpoint"]
+        if any(symbol in opened for opened in self._disclosed.values()):
+            raise ClaimError(f"symbol {symbol} was opened in evidence; its label is public and proves nothing any more")
         if any(symbol in self._trials[other] for other in self._at(endpoint)):
             raise ClaimError(f"symbol {symbol} was asked at {endpoint} before; a symbol counts once in a lifetime")
         self._trials[run_id][symbol] = Trial(symbol)
@@ -152,6 +160,11 @@ class History:
             answered=True,
             facts=line["facts"],
         )
+
+    def _take_disclosure(self, run_id: str, symbols: list[int]) -> None:
+        if not set(symbols) <= set(self._trials[self._known(run_id)["run"]]):
+            raise ClaimError(f"run {run_id} opens symbols that it did not ask")
+        self._disclosed[run_id] = frozenset(symbols)
 
     def _known(self, run_id: str) -> dict[str, Any]:
         if run_id not in self._runs:

@@ -7,6 +7,7 @@ claim's digest):
     {"kind": "asked", "run", "symbol"}                                      before the probe is sent
     {"kind": "answered", "run", "symbol", "hit", "null_rate", "facts"}      a question without such a line is a miss
     {"kind": "finished", "run", "verdict", "finished", "facts"}
+    {"kind": "disclosed", "run", "symbols"}                                 opened in evidence, never asked again anywhere
 
 The unit of evidence is the symbol, once in the lifetime of (claim, endpoint). A second run against an endpoint
 continues the evidence of the first under the same test number i, whose part of alpha is 6 alpha / (pi^2 i^2);
@@ -127,6 +128,14 @@ class Ledger:
         """Note the verdict; the run's evidence goes on to count in later runs against the same endpoint."""
         line = {"kind": "finished", "run": run.id, "verdict": verdict, "finished": finished}
         self._append({**line, "facts": facts})
+
+    def disclose(self, run: Run, symbols: list[int]) -> None:
+        """Note, before it happens, that a run's leaves are opened in evidence: from now on nobody is asked these symbols.
+
+        Raises:
+            ClaimError: The run did not ask one of them.
+        """
+        self._append({"kind": "disclosed", "run": run.id, "symbols": symbols})
 
     def _append(self, fields: dict[str, Any]) -> None:
         line = without_floats({**fields, "previous": self._head})
