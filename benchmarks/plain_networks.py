@@ -20,8 +20,8 @@ __all__ = ["resnet18_onnx", "untrained_network"]
 def untrained_network(
     *,
     channels: int = 3,
-    widths: Sequence[int] = (16, 16, 32, 32),
-    strides: Sequence[int] = (2, 1, 2, 1),
+    widths: Sequence[int] = (16, 16, 32),
+    strides: Sequence[int] = (2, 2, 1),
     pool: int = 2,
     bits: int = 64,
     symbols: int = 512,
