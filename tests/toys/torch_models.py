@@ -144,7 +144,9 @@ def scripted(model: nn.Module, path: Path) -> Path:
     return path
 
 
-def exported(model: nn.Module, path: Path, *, side: int = 32, batch: int | None = None, open_sides: bool = False) -> Path:
+def exported(
+    model: nn.Module, path: Path, *, side: int = 32, batch: int | None = None, open_sides: bool = False
+) -> Path:
     """Write a model as an exported program: any batch unless one is given, any size where `open_sides`."""
     dims: dict[int, object] = {} if batch else {0: torch.export.Dim("batch", min=1, max=256)}
     if open_sides:
