@@ -7,6 +7,8 @@ who asks for JPEG has an endpoint that reads nothing else.
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -18,6 +20,8 @@ __all__ = ["MEDIA_TYPES", "adapt_channels", "compress"]
 
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg"}
 JPEG_QUALITY = 95
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_EFFORT = 6
 GRAY, RGB = 1, 3
 
 
@@ -29,15 +33,13 @@ def compress(picture: Picture, form: str) -> bytes:
         form: "png" or "jpeg".
 
     Returns:
-        The file's bytes; the same for the same picture and the same Pillow.
+        The file's bytes; a PNG's are the same for the same picture and the same zlib.
     """
+    if form == "png":
+        return _png(picture)
     plane = picture[:, :, 0] if picture.shape[2] == GRAY else picture
-    image = Image.fromarray(np.ascontiguousarray(plane))
     stream = io.BytesIO()
-    if form == "jpeg":
-        image.save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    else:
-        image.save(stream, "PNG")
+    Image.fromarray(np.ascontiguousarray(plane)).save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return stream.getvalue()
 
 
@@ -55,3 +57,16 @@ def adapt_channels(picture: Picture, channels: int) -> Picture:
     raise UsageError(
         f"the mark's probes have {found} channels, the endpoint reads {channels}: it needs a mark trained with --color GRAY"
     )
+
+
+def _png(picture: Picture) -> bytes:
+    """Write a PNG whose rows have no filter, so that who checks evidence needs nothing but zlib to read it."""
+    height, width, channels = picture.shape
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), picture.reshape(height, -1)], axis=1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == GRAY else 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), PNG_EFFORT)), (b"IEND", b""))
+    return PNG_SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
