@@ -72,3 +72,7 @@ def package_model() -> None:
         typer.echo(f"package-model {__version__}")
         return
     _app(package, several=False)(prog_name="package-model")
+
+
+if __name__ == "__main__":
+    main()
