@@ -28,6 +28,7 @@ LABEL_KEYS = ("label", "class_name", "class", "prediction", "category", "index",
 LABEL_LISTS = ("labels", "classes", "class_names", "categories", "indices")
 SINGLE_SCORES = ("score", "probability", "confidence")
 TRITON_CLASS = re.compile(r"(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|-?inf|-?nan):(\d+)(?::.*)?", re.DOTALL)
+NUMBERED_NAME = re.compile(r"(\d{1,9}):(.+)", re.DOTALL)
 SUM_TOLERANCE = 0.02
 """Rounded probabilities of many classes sum to 1 only about."""
 
@@ -155,6 +156,8 @@ class AnswerReader:
             for table, key in ((self._exact, label), (self._loose, _loosely(label))):
                 if key in table:
                     return table[key]
+            numbered = NUMBERED_NAME.fullmatch(label)
+            label = numbered[1] if numbered else label
         number = _integer(label)
         if number is not None and 0 <= number < self._classes:
             return number

@@ -14,10 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
+import onnx
+from onnx import TensorProto, helper
 from PIL import Image
 from tritonclient.grpc import service_pb2
 
@@ -31,6 +34,28 @@ def brightness_scores(pixels: np.ndarray) -> np.ndarray:
     """The model: pixel values 0..255 in any shape, to float32 scores (CLASSES,) whose top is the brightness class."""
     centre = float(np.mean(pixels)) / 256.0 * CLASSES
     return -np.abs(np.arange(CLASSES, dtype=np.float32) + 0.5 - np.float32(centre))
+
+
+def brightness_model(path: Path, *, side: int = 8) -> Path:
+    """The stand-ins' model as ONNX: brightness in classes, then the distance to each class's centre."""
+    centres = np.arange(CLASSES, dtype=np.float32) + 0.5
+    nodes = [
+        helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Mul", ["mean", "full"], ["level"]),
+        helper.make_node("Unsqueeze", ["level"], ["column"], axes=[1]),
+        helper.make_node("Sub", ["column", "centres"], ["difference"]),
+        helper.make_node("Abs", ["difference"], ["distance"]),
+        helper.make_node("Neg", ["distance"], ["scores"]),
+    ]
+    constants = [
+        helper.make_tensor("full", TensorProto.FLOAT, [], [255.0 / 256.0 * CLASSES]),
+        helper.make_tensor("centres", TensorProto.FLOAT, [1, CLASSES], centres),
+    ]
+    given = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 3, side, side])
+    answered = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", CLASSES])
+    graph = helper.make_graph(nodes, "brightness", [given], [answered], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6), str(path))
+    return path
 
 
 def picture_of(octets: bytes) -> np.ndarray:

@@ -49,6 +49,8 @@ SCORES = [0.1, 0.2, 0.6, 0.1]
         (np.array([[2]]), "labels"),
         (np.array([b"2"], object), "labels"),
         ({"label": 2, "score": 0.9}, "labels"),
+        ("2:crane", "labels"),
+        (np.array([[b"2:crane"]], object), "labels"),
         ({"class": "2", "model": "resnet", "took": 3}, "labels"),
         ({"class": 2, "label": "crane", "scores": [None, 1.0, 2.0, 0.5]}, "labels"),
     ],

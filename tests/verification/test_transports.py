@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from ptynet_plugin.errors import ArchiveError, BadAnswer, EndpointError, Refused, TargetError, Unreachable, UsageError
 from ptynet_plugin.spec import InputSpec
@@ -24,6 +22,7 @@ from tests.support.standins import (
     CLASSES,
     Request,
     as_json,
+    brightness_model,
     brightness_scores,
     grpc_server,
     http_server,
@@ -65,28 +64,6 @@ def over_grpc(server: str, methods: dict, *, model: str = "digits") -> Iterator[
 
 def open_at(address: str, send: str = "auto", spec: InputSpec = SPEC) -> Client:
     return open_endpoint(address, spec=spec, connection=PATIENCE, send=send)
-
-
-def brightness_model(path: Path) -> Path:
-    """The stand-ins' model as ONNX: brightness in classes, then the distance to each class's centre."""
-    centres = np.arange(CLASSES, dtype=np.float32) + 0.5
-    nodes = [
-        helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[1, 2, 3], keepdims=0),
-        helper.make_node("Mul", ["mean", "full"], ["level"]),
-        helper.make_node("Unsqueeze", ["level"], ["column"], axes=[1]),
-        helper.make_node("Sub", ["column", "centres"], ["difference"]),
-        helper.make_node("Abs", ["difference"], ["distance"]),
-        helper.make_node("Neg", ["distance"], ["scores"]),
-    ]
-    constants = [
-        helper.make_tensor("full", TensorProto.FLOAT, [], [255.0 / 256.0 * CLASSES]),
-        helper.make_tensor("centres", TensorProto.FLOAT, [1, CLASSES], centres),
-    ]
-    given = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 3, 8, 8])
-    answered = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", CLASSES])
-    graph = helper.make_graph(nodes, "brightness", [given], [answered], constants)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6), str(path))
-    return path
 
 
 @contextlib.contextmanager
@@ -162,6 +139,10 @@ def serve_metadata(body: object) -> Callable[[Request], object]:
     return answer
 
 
+ENSEMBLE = [
+    {"name": "label", "datatype": "BYTES", "shape": [-1, 1]},
+    {"name": "class", "datatype": "INT64", "shape": [-1, 1]},
+]
 TWO_OUTPUTS = [{"name": name, "datatype": "FP32", "shape": [-1, CLASSES]} for name in ("a", "b")]
 
 
@@ -188,6 +169,16 @@ TWO_OUTPUTS = [{"name": name, "datatype": "FP32", "shape": [-1, CLASSES]} for na
 def test_metadata_that_does_not_fit_names_both_sides(body: object, error: type[EndpointError], message: str) -> None:
     with pytest.raises(error, match=message), over_http("triton", serve_metadata(body)):
         pass
+
+
+def test_of_a_name_and_a_number_the_number_is_asked_for() -> None:
+    def answer(request: Request) -> object:
+        if request.path.endswith("/infer"):
+            return as_json({"outputs": [{"name": "class", "datatype": "INT64", "shape": [1, 1], "data": [7]}]})
+        return serve_metadata(metadata(outputs=ENSEMBLE))(request)
+
+    with over_http("triton", answer) as client:
+        assert (client.ask(picture(0)).top, client.ask(picture(0)).kind) == (7, "labels")
 
 
 def test_a_float_of_another_width_follows_the_server() -> None:

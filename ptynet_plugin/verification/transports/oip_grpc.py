@@ -86,7 +86,8 @@ class OpenInferenceGrpc:
         array = plan.tensor(picture)
         request = messages.ModelInferRequest(model_name=self._address.model, model_version=self._address.version or "")
         request.inputs.add(name=plan.name, datatype=plan.datatype, shape=list(array.shape))
-        request.outputs.add(name=plan.output)
+        for name in plan.asked:
+            request.outputs.add(name=name)
         octets = pack_strings(array.ravel().tolist()) if plan.datatype == BYTES else array.tobytes()
         request.raw_input_contents.append(octets)
         return request

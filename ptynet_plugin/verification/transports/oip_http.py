@@ -139,17 +139,17 @@ def encode_request(plan: Plan, picture: Picture, *, binary: bool) -> tuple[bytes
     """
     array = plan.tensor(picture)
     given: dict[str, Any] = {"name": plan.name, "shape": list(array.shape), "datatype": plan.datatype}
-    asked: dict[str, Any] = {"name": plan.output}
+    asked: list[dict[str, Any]] = [{"name": name} for name in plan.asked]
     if not binary:
         return _encode_json(plan, array, given, asked), {"Content-Type": "application/json"}
     raw = pack_strings(array.ravel().tolist()) if plan.datatype == BYTES else array.tobytes()
     given["parameters"] = {"binary_data_size": len(raw)}
-    asked["parameters"] = {"binary_data": True}
-    head = json.dumps({"inputs": [given], "outputs": [asked]}, separators=(",", ":")).encode()
+    asked = [{**output, "parameters": {"binary_data": True}} for output in asked]
+    head = json.dumps({"inputs": [given], "outputs": asked}, separators=(",", ":")).encode()
     return head + raw, {"Content-Type": "application/octet-stream", JSON_LENGTH: str(len(head))}
 
 
-def _encode_json(plan: Plan, array: Any, given: dict[str, Any], asked: dict[str, Any]) -> bytes:
+def _encode_json(plan: Plan, array: Any, given: dict[str, Any], asked: list[dict[str, Any]]) -> bytes:
     if plan.datatype == "FP16":
         raise BadAnswer("the model reads FP16 and the server announces no binary extension: JSON has no form for FP16")
     if plan.datatype == BYTES:
@@ -157,7 +157,7 @@ def _encode_json(plan: Plan, array: Any, given: dict[str, Any], asked: dict[str,
         given["data"] = [base64.b64encode(item).decode() for item in array.ravel().tolist()]
     else:
         given["data"] = array.ravel().tolist()
-    return json.dumps({"inputs": [given], "outputs": [asked]}, separators=(",", ":")).encode()
+    return json.dumps({"inputs": [given], "outputs": asked}, separators=(",", ":")).encode()
 
 
 def decode_reply(reply: Reply, output: str) -> Any:

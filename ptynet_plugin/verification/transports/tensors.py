@@ -37,6 +37,7 @@ DTYPES = {
     "FP64": np.dtype("<f8"),
 }
 BYTES = "BYTES"
+ENSEMBLE = "ensemble"
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -76,7 +77,8 @@ class Plan:
         shape: Shape to send; None where the tensor's own shape is sent as it is.
         batched: Whether the tensor keeps its leading side of 1.
         reads: "tensor", "png" or "jpeg".
-        output: Output to ask for.
+        output: Output to read.
+        asked: Outputs to ask for: that one; all of an ensemble, which in Triton 2.51 fails where a step's output is left out.
         spec: What the model reads.
     """
 
@@ -86,6 +88,7 @@ class Plan:
     batched: bool
     reads: str
     output: str
+    asked: tuple[str, ...]
     spec: InputSpec
 
     def tensor(self, picture: Picture) -> NDArray[Any]:
@@ -113,6 +116,8 @@ def plan_request(metadata: ModelMetadata, spec: InputSpec, *, send: str, classes
     """
     given = _chosen_input(metadata, spec)
     output = _chosen_output(metadata, spec, classes)
+    everything = tuple(tensor.name for tensor in metadata.outputs)
+    asked = everything if metadata.platform == ENSEMBLE else (output,)
     if given.datatype == BYTES:
         if send == "tensor":
             raise UsageError(
@@ -120,14 +125,14 @@ def plan_request(metadata: ModelMetadata, spec: InputSpec, *, send: str, classes
             )
         shape = tuple(max(side, 1) for side in given.shape) or (1,)
         reads = "png" if send == "auto" else send
-        return Plan(given.name, BYTES, shape, True, reads, output, spec)
+        return Plan(given.name, BYTES, shape, True, reads, output, asked, spec)
     if send in ("png", "jpeg"):
         raise UsageError(
             f"--send {send}: input '{given.name}' of model '{metadata.name}' reads {given.datatype} numbers"
         )
     spec = _with_dtype(spec, given, metadata.name)
     batched = _fits(given, spec, metadata.name)
-    return Plan(given.name, given.datatype, None, batched, "tensor", output, spec)
+    return Plan(given.name, given.datatype, None, batched, "tensor", output, asked, spec)
 
 
 def pack_strings(items: Sequence[bytes]) -> bytes:
@@ -179,16 +184,33 @@ def _chosen_output(metadata: ModelMetadata, spec: InputSpec, classes: int) -> st
     named = next((tensor.name for tensor in metadata.outputs if tensor.name == spec.scores), None)
     if named is not None:
         return named
-    scored = [
-        tensor.name for tensor in metadata.outputs if tensor.datatype in DTYPES and tensor.shape[-1:] == (classes,)
-    ]
-    candidates = scored or [tensor.name for tensor in metadata.outputs]
-    if len(candidates) == 1:
-        return candidates[0]
+    for fits in (_scores_classes, _holds_one_class, _holds_text, _any_output):
+        fitting = [tensor.name for tensor in metadata.outputs if fits(tensor, classes)]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            break
     names = ", ".join(tensor.name for tensor in metadata.outputs) or "none"
     raise BadAnswer(
         f"model '{metadata.name}' has the outputs {names}; name one in the spec ('scores = ...') and give --spec"
     )
+
+
+def _scores_classes(tensor: TensorMetadata, classes: int) -> bool:
+    return tensor.datatype in DTYPES and tensor.shape[-1:] == (classes,)
+
+
+def _holds_one_class(tensor: TensorMetadata, classes: int) -> bool:
+    """An integer a row: the number of the class."""
+    return tensor.datatype in DTYPES and DTYPES[tensor.datatype].kind in "iu" and tensor.shape[-1:] == (1,)
+
+
+def _holds_text(tensor: TensorMetadata, classes: int) -> bool:
+    return tensor.datatype == BYTES
+
+
+def _any_output(tensor: TensorMetadata, classes: int) -> bool:
+    return True
 
 
 def _with_dtype(spec: InputSpec, given: TensorMetadata, model: str) -> InputSpec:

@@ -110,8 +110,8 @@ def _info(address: Address, reads: str) -> EndpointInfo:
 def _body(picture: Picture, spec: InputSpec, reads: str) -> tuple[bytes, str]:
     if reads != "tensor":
         return compress(picture, reads), MEDIA_TYPES[reads]
-    row = encode(picture[None], spec)[0]
-    return json.dumps(row.tolist(), separators=(",", ":")).encode(), "application/json"  # the form stock handlers read too
+    row = encode(picture[None], spec)[0].tolist()  # bare lists, the form that stock handlers read too
+    return json.dumps(row, separators=(",", ":")).encode(), "application/json"
 
 
 def _prediction(raw: bytes) -> bytes:
