@@ -3,7 +3,7 @@
 #   make demo     set up, then run the whole story: train, package, serve, verify
 #   make test     set up, then run all tests, real servers included
 #   make setup    set up alone: .venv, .servers/triton, .servers/torchserve; what is done is kept, so again is instant
-#   make lint     ruff, mypy, import-linter
+#   make lint     ruff, mypy, import-linter, hadolint
 #   make clean    remove everything that set-up and runs have made
 #
 # Variables:
@@ -29,7 +29,7 @@ BIN := .venv/bin
 .PHONY: help setup demo test lint clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
 
 setup:
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 to 3.13 is needed: apt-get install python3 python3-venv" >&2; exit 2; }
@@ -46,6 +46,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	test ! -x $(BIN)/hadolint || $(BIN)/hadolint docker/Dockerfile.triton docker/Dockerfile.torchserve
 
 clean:
 	rm -rf .venv .servers .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

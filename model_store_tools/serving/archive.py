@@ -13,10 +13,10 @@ import numpy as np
 
 from model_store_tools.serving.handle import ServerHandle
 from model_store_tools.serving.torchserve import start_torchserve
-from model_store_tools.serving.translation import for_python_backend
+from model_store_tools.serving.translation import for_python_backend, link_files
 from model_store_tools.serving.triton import TritonProgram, find_triton, start_triton
 from ptynet_plugin.archives.checking import Checked, check_archive
-from ptynet_plugin.archives.manifest import Manifest
+from ptynet_plugin.archives.manifest import MANIFEST_NAME, Manifest
 from ptynet_plugin.errors import ServerError
 from ptynet_plugin.verification.connection import Connection, Headers
 from ptynet_plugin.verification.opening import open_endpoint
@@ -113,7 +113,10 @@ def _fill_repository(
 ) -> None:
     for name in manifest.companions:
         _link(path.resolve().parent / name, repository / name)
-    if program.brings(manifest.backend):
+    if program.brings(manifest.backend) and program.native:
+        # its Python would leave __pycache__ in the user's archive, which then no longer passes the check
+        link_files(path, [*manifest.files, MANIFEST_NAME], repository / manifest.name)
+    elif program.brings(manifest.backend):
         _link(path, repository / manifest.name)
     elif manifest.backend == "onnxruntime" and program.brings("python"):
         say("this Triton has no onnxruntime backend: its python backend runs the same model file")

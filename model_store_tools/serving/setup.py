@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from model_store_tools.serving import preflight
-from model_store_tools.serving.environments import TRITON, Environment
+from model_store_tools.serving.environments import TRITON, Environment, servers_root
 from model_store_tools.serving.interpreters import Interpreter
 
 __all__ = ["main", "set_up"]
@@ -36,7 +36,6 @@ def set_up(environment: Environment, interpreter: Interpreter, *, torch_index: s
         torch_index: A package index to take torch from, beside the usual one; "" decides by itself.
         pip_extra: Further arguments for every `pip install`.
     """
-    environment.root.parent.mkdir(parents=True, exist_ok=True)
     with _alone(environment):
         if environment.stamp() is not None:
             return
@@ -53,8 +52,9 @@ def set_up(environment: Environment, interpreter: Interpreter, *, torch_index: s
 
 @contextmanager
 def _alone(environment: Environment) -> Iterator[None]:
-    """Hold a lock beside the environment; another set-up waits here and then finds the work done."""
-    with (environment.root.parent / f".{environment.name}.lock").open("w") as lock:
+    """Hold the environment's lock; another set-up waits here and then finds the work done."""
+    servers_root().mkdir(parents=True, exist_ok=True)
+    with (servers_root() / f".{environment.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

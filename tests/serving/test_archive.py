@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from model_store_tools.serving.archive import serve_archive
 from model_store_tools.serving.handle import ServerHandle
 from model_store_tools.serving.translation import for_python_backend
-from model_store_tools.serving.triton import TritonProgram
+from model_store_tools.serving.triton import TritonProgram, find_triton
 from ptynet_plugin.archives.checking import check_archive
 from ptynet_plugin.errors import IntegrityError, ServerError
 from ptynet_plugin.images.encode import encode
@@ -93,3 +94,12 @@ def test_a_missing_backend_names_the_way_out(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(ServerError, match="has no python backend; package with another --backend"):
         serve_archive(tiny_archive(tmp_path, format="triton"))
     assert not list(scratch.iterdir())
+
+
+@pytest.mark.triton
+def test_a_native_tritonserver_adds_nothing_to_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    native = replace(find_triton(), native=True)
+    monkeypatch.setattr("model_store_tools.serving.archive.find_triton", lambda: native)
+    archive = tiny_archive(tmp_path, format="triton")
+    with serve_archive(archive):
+        check_archive(archive)
