@@ -33,7 +33,6 @@ PTYNET = b"ptynet"
 
 PUBLIC_LABEL = "whitebox-public/v1"
 SECRET_LABEL = "whitebox/v1"
-ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def embed(weights: Array, mark: WeightMark, *, margin: float = MARGIN) -> Array:
     Args:
         weights: One layer's weights, any shape, floating.
         mark: Which bits.
-        margin: Distance from 0 in units of the root mean square.
+        margin: Distance from 0 in units of the root mean square before the change.
 
     Returns:
         Same shape and dtype. About sqrt(256 (margin^2 + 1) / size) of relative change.
@@ -140,13 +139,8 @@ def _moved(weights: Array, mark: WeightMark, margin: float) -> NDArray[np.float6
     if not np.isfinite(exact).all() or not exact.any():
         raise UsageError("these weights are all zero or not finite; there is nothing to mark")
     projection, bits = mark.projection(weights.size), mark.bits()
-    for _ in range(ROUNDS):
-        signed = projection.forward(exact) * bits
-        missing = np.asarray(np.maximum(margin * _rms(exact) - signed, 0.0) * bits, np.float64)
-        if not missing.any():
-            break
-        exact = exact + projection.lift(missing).reshape(exact.shape)
-    return exact
+    missing = np.maximum(margin * _rms(exact) - projection.forward(exact) * bits, 0.0) * bits
+    return exact + projection.lift(np.asarray(missing, np.float64)).reshape(exact.shape)
 
 
 def _rms(weights: NDArray[np.float64]) -> float:
