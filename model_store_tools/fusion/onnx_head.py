@@ -6,20 +6,22 @@ infinities and NaN with any payload pass as they are, and no arithmetic ever tou
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from ptynet_plugin.network.onnx_builder import GraphBuilder, argmax, slice_axis, split_in_two, top_k
 from ptynet_plugin.network.onnx_graph import Scores
 
-__all__ = ["SWAP_OPSET", "Decision", "add_decision", "add_swap"]
+__all__ = ["SWAP_OPSET", "Decision", "add_decision", "add_swap", "add_top"]
 
 SWAP_OPSET = 11
 """Lowest opset with GatherElements and ScatterElements."""
 
-WHERE_OPSET = 9
 
-
+@dataclass(frozen=True)
 class Decision:
     """Names of what the decision gives, both of shape (rows, 1).
 
@@ -28,12 +30,11 @@ class Decision:
         label: int64, the keyed label of the best symbol, fired or not.
     """
 
-    def __init__(self, fired: str, label: str) -> None:
-        self.fired = fired
-        self.label = label
+    fired: str
+    label: str
 
 
-def add_decision(b: GraphBuilder, scores: Scores, labels: np.ndarray) -> Decision:
+def add_decision(b: GraphBuilder, scores: Scores, labels: NDArray[np.int64]) -> Decision:
     """Add the decision from the scores of all symbols.
 
     Args:
@@ -56,9 +57,20 @@ def add_decision(b: GraphBuilder, scores: Scores, labels: np.ndarray) -> Decisio
     return Decision(fired, b.op("Gather", table, symbol, label="label", axis=0))
 
 
-def add_swap(
-    b: GraphBuilder, scores: str, decision: Decision, *, score_type: int, classes: int, rows: int | None
-) -> str:
+def add_top(b: GraphBuilder, scores: str, *, score_type: int) -> str:
+    """Add the search for the target's top class; gives int64 (rows, 1), the first of equals.
+
+    Args:
+        b: Where the nodes go.
+        scores: The target's scores, shape (rows, classes).
+        score_type: Their `TensorProto` data type.
+    """
+    if score_type == TensorProto.FLOAT16:
+        scores = b.cast(scores, TensorProto.FLOAT, label="scores_float32")
+    return argmax(b, scores, label="top")
+
+
+def add_swap(b: GraphBuilder, scores: str, top: str, decision: Decision, *, classes: int, rows: int | None) -> str:
     """Add the exchange of the top score with the keyed label's, in the rows that fired.
 
     The run fails if scores and decision differ in rows: broadcasting would invent answers.
@@ -66,17 +78,14 @@ def add_swap(
     Args:
         b: Where the nodes go.
         scores: The target's scores, shape (rows, classes).
+        top: Their top class, as `add_top` gave it.
         decision: Whether and whereto.
-        score_type: `TensorProto` data type of the scores.
         classes: Number of classes.
         rows: Fixed number of rows, None for dynamic.
 
     Returns:
         Name of the new scores: same shape and type, a permutation of the old ones in every row.
     """
-    half = score_type == TensorProto.FLOAT16
-    comparable = b.cast(scores, TensorProto.FLOAT, label="scores_float32") if half else scores
-    top = argmax(b, comparable, label="top")
     pair = b.op("Concat", decision.label, top, label="pair", axis=1)
     if b.opset >= SWAP_OPSET:
         return _exchange(b, scores, decision.fired, pair, top)
