@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from model_store_tools.cli.check import check
+from model_store_tools.cli.claim import CLAIM_VERBS
 from model_store_tools.cli.extract import extract
 from model_store_tools.cli.failures import with_exit_codes
 from model_store_tools.cli.fidelity import fidelity
@@ -48,6 +49,13 @@ def _app(*verbs: Callable[..., Any], several: bool) -> typer.Typer:
     return made
 
 
+def _group(*verbs: Callable[..., Any]) -> typer.Typer:
+    made = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+    for verb in verbs:
+        made.command(verb.__name__)(with_exit_codes(verb))
+    return made
+
+
 VERBS: tuple[Callable[..., int | None], ...] = (
     package,
     inspect,
@@ -59,6 +67,7 @@ VERBS: tuple[Callable[..., int | None], ...] = (
 )
 
 app = _app(*VERBS, several=True)
+app.add_typer(_group(*CLAIM_VERBS), name="claim", help="Commit, stamp, bind: claims that survive a hostile expert.")
 
 
 def main() -> None:

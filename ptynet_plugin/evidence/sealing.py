@@ -110,6 +110,28 @@ def stamp_binding(folder: Path, response: bytes) -> datetime:
     return stamp.time
 
 
+def next_message(folder: Path, *, renew: bool = False) -> Path:
+    """Give the file that the next stamp is for: C1, then C2 once there is one, then the last stamp.
+
+    Raises:
+        ClaimError: Nothing is left to stamp, or nothing to renew.
+    """
+    read_claim(folder)
+    if renew:
+        if not (folder / STAMP).exists():
+            raise ClaimError(f"{folder}: not stamped yet, so there is nothing to renew; leave --renew away")
+        return last_stamp(folder)
+    if not (folder / STAMP).exists():
+        return folder / "commitment.json"
+    if not (folder / BINDING).exists():
+        raise ClaimError(f"{folder}: stamped already; bind it to what was made since (ptynet claim bind), or --renew")
+    if (folder / BINDING_STAMP).exists():
+        raise ClaimError(
+            f"{folder}: claim and binding are stamped already; --renew stamps them again before they expire"
+        )
+    return folder / BINDING
+
+
 def last_stamp(folder: Path) -> Path:
     """Give the newest link of the chain of stamps: what a renewal stamps next."""
     first = folder / (BINDING_STAMP if (folder / BINDING_STAMP).exists() else STAMP)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ptynet_plugin.symbols.encoding import encode
 
-__all__ = ["label_pairs", "label_table"]
+__all__ = ["label_of", "label_pairs", "label_table"]
 
 _WORD = 1 << 64
 
@@ -33,8 +33,15 @@ def label_table(nonces: Sequence[bytes], *, salt: bytes, model_id: str, classes:
     Returns:
         Shape (symbols,), integers in [0, classes), independent and exactly uniform; the same on every machine.
     """
-    drawn = (_words(nonce, "label/v1", salt, model_id, classes, symbol) for symbol, nonce in enumerate(nonces))
-    return np.fromiter((_below(_checked(classes), words) for words in drawn), dtype=np.int64, count=len(nonces))
+    drawn = (
+        label_of(symbol, nonce, salt=salt, model_id=model_id, classes=classes) for symbol, nonce in enumerate(nonces)
+    )
+    return np.fromiter(drawn, dtype=np.int64, count=len(nonces))
+
+
+def label_of(symbol: int, nonce: bytes, *, salt: bytes, model_id: str, classes: int) -> int:
+    """Draw one symbol's label, as `label_table` does for all."""
+    return _below(_checked(classes), _words(nonce, "label/v1", salt, model_id, classes, symbol))
 
 
 def label_pairs(nonces: Sequence[bytes], *, salt: bytes, model_id: str, classes: int) -> NDArray[np.int64]:

@@ -1,0 +1,157 @@
+"""Reading a bundle that may come from an adversary: signed files first, and nothing believed that is not signed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptynet_plugin.claims.canonical import canonical_json, parse_json
+from ptynet_plugin.claims.commitment import Opening, field_digest
+from ptynet_plugin.claims.files import read_file
+from ptynet_plugin.errors import ClaimError, IntegrityError
+from ptynet_plugin.evidence.envelope import open_envelope
+from ptynet_plugin.spec import InputSpec
+
+__all__ = ["Bundle", "OpenedTerms", "read_bundle"]
+
+_NAME = re.compile(r"[a-z]+/[0-9]+(-[0-9]+)?|[a-z0-9-]+\.[a-z]+")
+_MOST_FILES = 1 << 18
+
+
+@dataclass(frozen=True)
+class OpenedTerms:
+    """The fields of C1 that the bundle opens, see `Terms`."""
+
+    root: bytes
+    symbols: int
+    target: str
+    spec: InputSpec
+    classes: int
+    covers: int
+    size: tuple[int, int]
+    reserve: int
+    signer: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose signature and hashes hold.
+
+    Attributes:
+        folder: Where it lies.
+        files: Content of every file but the envelope.
+        predicate: What the signed statement says.
+        signer: Public key that signed, 64 hex digits.
+        terms: The opened terms.
+        digest: The claim's digest, SHA-256 of C1.
+        seal: Signature octets of the stamp and beacon value, or None where the claim is unstamped.
+        lines: The transcript.
+        leaves: Nonce and proof per symbol asked.
+    """
+
+    folder: Path
+    files: Mapping[str, bytes]
+    predicate: Mapping[str, Any]
+    signer: str
+    terms: OpenedTerms
+    digest: bytes
+    seal: tuple[bytes, bytes] | None
+    lines: tuple[dict[str, Any], ...]
+    leaves: tuple[dict[str, Any], ...]
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check everything that can be checked without the claim's meaning.
+
+    Raises:
+        IntegrityError: With the first link that does not hold.
+    """
+    try:
+        return _read(folder)
+    except ClaimError as error:
+        raise IntegrityError(str(error)) from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise IntegrityError(f"{folder}: not the form of a bundle ({type(error).__name__}: {error})") from None
+
+
+def _read(folder: Path) -> Bundle:
+    statement, signer = open_envelope(read_file(folder / "envelope.json"))
+    files = _signed_files(folder, statement["subject"])
+    opened = _json(files, "opened.json")
+    terms, committed = _opened(opened["fields"]), _json(files, "commitment.json")
+    for name, field in opened["fields"].items():
+        digest = field_digest(name, Opening(field["value"], bytes.fromhex(field["nonce"]))).hex()
+        if committed["fields"].get(name) != digest:
+            raise IntegrityError(f"opened.json: {name} does not open the commitment")
+    if terms.signer != signer:
+        raise IntegrityError("envelope.json: signed by another than the claim names: another man's bundle")
+    return Bundle(
+        folder=folder,
+        files=files,
+        predicate=statement["predicate"],
+        signer=signer,
+        terms=terms,
+        digest=hashlib.sha256(files["commitment.json"]).digest(),
+        seal=_seal(opened["seal"]),
+        lines=tuple(_canonical(line, "transcript.jsonl") for line in files["transcript.jsonl"].split(b"\n")[:-1]),
+        leaves=tuple(_json(files, "leaves.json")),
+    )
+
+
+def _signed_files(folder: Path, subjects: list[dict[str, Any]]) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for subject in subjects[:_MOST_FILES]:
+        name = subject["name"]
+        if not _NAME.fullmatch(name):
+            raise IntegrityError(f"{name[:80]!r}: a name no bundle has")
+        files[name] = read_file(folder / name)
+        if hashlib.sha256(files[name]).hexdigest() != subject["digest"]["sha256"]:
+            raise IntegrityError(f"{name}: not the signed bytes")
+    present = {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+    }
+    unsigned = present - set(files) - {"envelope.json"}
+    if unsigned:
+        raise IntegrityError(f"{min(unsigned)}: a file that is not signed")
+    return files
+
+
+def _opened(fields: Mapping[str, Any]) -> OpenedTerms:
+    value = {name: field["value"] for name, field in fields.items()}
+    if value["statistic"] != "mixture-e-process/v1":
+        raise IntegrityError(f"opened.json: the statistic {value['statistic']!r} is unknown to this version")
+    return OpenedTerms(
+        root=bytes.fromhex(value["root"]),
+        symbols=int(value["symbols"]),
+        target=str(value["target"]),
+        spec=InputSpec.model_validate(value["spec"]),
+        classes=int(value["classes"]),
+        covers=int(value["covers"]),
+        size=(int(value["size"][0]), int(value["size"][1])),
+        reserve=int(value["reserve"]),
+        signer=str(value["signer"]),
+    )
+
+
+def _seal(value: Mapping[str, Any] | None) -> tuple[bytes, bytes] | None:
+    if value is None:
+        return None
+    beacon = bytes.fromhex(value["beacon"]["value"]) if value["beacon"] else b""
+    return bytes.fromhex(value["signature"]), beacon
+
+
+def _json(files: Mapping[str, bytes], name: str) -> Any:
+    if name not in files:
+        raise IntegrityError(f"{name}: missing")
+    return _canonical(files[name], name)
+
+
+def _canonical(octets: bytes, name: str) -> Any:
+    value = parse_json(octets, where=name)
+    if canonical_json(value) != octets:
+        raise IntegrityError(f"{name}: not in its canonical form")
+    return value

@@ -1,0 +1,154 @@
+"""Evidence bundles of small runs against endpoints in memory, and ways to tamper with them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ptynet_plugin.claims import Claim, Ledger, commit, read_claim, write_claim
+from ptynet_plugin.claims.canonical import canonical_json
+from ptynet_plugin.evidence.envelope import open_envelope, seal_envelope
+from ptynet_plugin.evidence.writer import BundleWriter
+from ptynet_plugin.images.encode import encode
+from ptynet_plugin.images.probes import ProbeDesign, ProbeMaker
+from ptynet_plugin.keys import OwnerKey
+from ptynet_plugin.spec import InputSpec
+from ptynet_plugin.verification.endpoint import Answer, EndpointInfo
+from ptynet_plugin.verification.questions import Questions
+from ptynet_plugin.verification.runner import run_protocol
+
+KEY = OwnerKey(bytes(range(32)))
+SECRET = KEY.epoch_secret()
+SPEC = InputSpec(
+    color="RGB",
+    output="logits",
+    classes=10,
+    layout="NCHW",
+    dtype="float32",
+    size=(16, 16),
+    mean=(0.5, 0.4, 0.3),
+    std=(0.2, 0.2, 0.25),
+)
+
+
+@dataclass
+class Suspect:
+    """Answers committed probes with their labels, and everything else with class 0."""
+
+    questions: Questions
+    form: str = "tensor"
+    faithful: Callable[[int], bool] = lambda symbol: True
+    known: dict[bytes, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        terms = self.questions.claim.terms
+        for symbol in range(terms.symbols):
+            for cover in range(terms.covers):
+                self.known[self.questions.probe(symbol, cover).tobytes()] = symbol
+
+    def info(self) -> EndpointInfo:
+        return EndpointInfo("fake://suspect/model", "fake://suspect/model", "fake 1.0", "model", "1", self.form)
+
+    def ask(self, picture: np.ndarray) -> Answer:
+        symbol = self.known.get(picture.tobytes())
+        hit = symbol is not None and self.faithful(symbol)
+        top = self.questions.label(symbol) if hit and symbol is not None else 0
+        return Answer(top, None, "labels", self._body(picture), json.dumps({"top": top}).encode(), 0.001)
+
+    def close(self) -> None:
+        pass
+
+    def _body(self, picture: np.ndarray) -> bytes:
+        if self.form == "tensor":
+            return b"head" + encode(picture[None], self.questions.spec).tobytes() + b"tail"
+        if self.form == "json":
+            numbers = encode(picture[None], self.questions.spec).ravel().tolist()
+            return json.dumps({"inputs": [{"name": "pixels", "data": numbers}]}).encode()
+        stream = io.BytesIO()
+        if self.form == "jpeg":
+            Image.fromarray(picture).save(stream, "JPEG")
+            return stream.getvalue()
+        from ptynet_plugin.verification.pictures import compress
+
+        octets = compress(picture, "png")
+        if self.form == "base64":
+            return json.dumps({"inputs": [{"data": [base64.b64encode(octets).decode()]}]}).encode()
+        return octets
+
+
+def make_questions(
+    *, covers: int = 1, spec: InputSpec = SPEC, symbols: int = 64, claim_folder: Path | None = None
+) -> Questions:
+    maker = ProbeMaker(KEY.probe_secret(), ProbeDesign(color="RGB", bits=64, symbols=symbols))
+    claim: Claim = (
+        read_claim(claim_folder)
+        if claim_folder and claim_folder.exists()
+        else commit(
+            SECRET,
+            maker.probe,
+            design=maker.design,
+            spec=spec,
+            target_digest="5a" * 32,
+            tau=0.84,
+            margin=0.2,
+            covers=covers,
+        )
+    )
+    return Questions(claim, KEY)
+
+
+def make_bundle(
+    folder: Path,
+    claim_folder: Path,
+    questions: Questions,
+    *,
+    form: str = "tensor",
+    faithful: Callable[[int], bool] = lambda symbol: True,
+    alpha: float = 1e-9,
+    budget: int = 40,
+) -> str:
+    """Run the protocol and write its bundle; gives the verdict."""
+    if not claim_folder.exists():
+        write_claim(claim_folder, questions.claim)
+    writer = BundleWriter(folder, claim_folder, questions, secret=SECRET)
+    with Ledger(claim_folder, digest=questions.claim.digest) as ledger:
+        suspect = Suspect(questions, form=form, faithful=faithful)
+        result = run_protocol(suspect, questions, alpha=alpha, budget=budget, ledger=ledger, witness=writer.witness)
+        writer.finish(result, ledger)
+    return result.verdict
+
+
+def sign_again(
+    folder: Path, change: Callable[[dict[str, Any]], None] = lambda content: None, *, secret: bytes = SECRET
+) -> None:
+    """Sign whatever the folder holds now, as a dishonest owner would."""
+    content, _ = open_envelope((folder / "envelope.json").read_bytes())
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "envelope.json"]
+    digests = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    content["subject"] = [{"name": name, "digest": {"sha256": digests[name]}} for name in sorted(digests)]
+    change(content)
+    (folder / "envelope.json").write_bytes(seal_envelope(content, secret=secret))
+
+
+def edit_transcript(folder: Path, change: Callable[[list[dict[str, Any]]], None], *, chain: bool = True) -> None:
+    """Change the transcript's lines; with `chain` link them again and sign, as a dishonest owner would."""
+    lines = [json.loads(line) for line in (folder / "transcript.jsonl").read_bytes().splitlines()]
+    change(lines)
+    previous = lines[0]["previous"]
+    written = []
+    for line in lines:
+        if chain:
+            line["previous"] = previous
+        written.append(canonical_json(line) + b"\n")
+        previous = hashlib.sha256(written[-1]).hexdigest()
+    (folder / "transcript.jsonl").write_bytes(b"".join(written))
+    sign_again(folder, lambda content: content["predicate"].update(head=previous))
