@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptynet_plugin.claims.claim import Claim, commit
-from ptynet_plugin.claims.directory import read_claim
+from ptynet_plugin.claims.directory import CLAIMS, read_claim, write_claim
 from ptynet_plugin.errors import ClaimError, UsageError
 from ptynet_plugin.images.probes import ProbeMaker
 from ptynet_plugin.mark import MarkSecrets, read_metadata, read_secrets
 from ptynet_plugin.spec import InputSpec
 
-__all__ = ["Marking", "claim_for"]
+__all__ = ["Marking", "claim_for", "keep_claim"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,44 @@ def claim_for(mark: Path, spec: InputSpec, target_digest: str, *, given: Path | 
         claim = read_claim(given)
         _require_ours(claim, given, secrets, plain, target_digest)
     return Marking(claim, claim.labels(secrets.epoch), maker, secrets)
+
+
+def keep_claim(mark: Path, name: str, claim: Claim, *, replace: bool) -> Path:
+    """Keep the owner's side of a claim in `MARK/claims/NAME/`.
+
+    A claim speaks of a target, not of an archive's name: packaged under a second name it gets a link to its first folder, for
+    a claim has one ledger.
+
+    Args:
+        mark: Folder of the mark.
+        name: The model's name.
+        claim: What to keep.
+        replace: Put it in the place of another claim of that name, which is kept aside.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ClaimError: Another claim has that name, or the folder cannot be written.
+    """
+    claims = mark / CLAIMS
+    folder, twin = claims / name, _same_claim(claims, name, claim)
+    if folder.is_symlink() and (replace or not folder.exists()):
+        folder.unlink()
+    if twin is None or folder.exists():
+        write_claim(folder, claim, replace=replace)
+        return folder
+    try:
+        folder.symlink_to(twin.name, target_is_directory=True)
+    except OSError as error:
+        raise ClaimError(f"{folder}: cannot be linked to {twin} ({error.strerror})") from error
+    return folder
+
+
+def _same_claim(claims: Path, name: str, claim: Claim) -> Path | None:
+    folders = (path.parent for path in sorted(claims.glob("[!.]*/claim.json")))
+    others = (folder for folder in folders if folder.name != name and not folder.is_symlink())
+    return next((folder for folder in others if read_claim(folder) == claim), None)
 
 
 def _require_color(color: str, spec: InputSpec, mark: Path) -> None:

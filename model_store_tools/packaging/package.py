@@ -30,7 +30,7 @@ from model_store_tools.packaging.fusing import FusedModel, fuse_target
 from model_store_tools.packaging.gate import GATE_PICTURES
 from model_store_tools.packaging.gating import Candidate, Passed, run_gate
 from model_store_tools.packaging.kserve import inference_service
-from model_store_tools.packaging.marking import Marking, claim_for
+from model_store_tools.packaging.marking import Marking, claim_for, keep_claim
 from model_store_tools.packaging.options import Backend, Options, read_overlay
 from model_store_tools.packaging.trial import PROBES
 from model_store_tools.targets.base import Target
@@ -44,7 +44,6 @@ from ptynet_plugin.archives.sources import Measured, Source, measure
 from ptynet_plugin.archives.tensors import TensorRecord, combined_digest
 from ptynet_plugin.archives.triton_repository import write_directory
 from ptynet_plugin.archives.zipform import write_zip
-from ptynet_plugin.claims.directory import CLAIMS, write_claim
 from ptynet_plugin.errors import SpecError, TargetError, UsageError
 from ptynet_plugin.fidelity.report import FidelityReport
 from ptynet_plugin.mark import read_network
@@ -115,8 +114,7 @@ def package(target: str | Path | Target, options: Options, *, tell: Tell = lambd
         tell("writing the archive")
         parts = _parts(name, loaded, marking, fused, passed, options=options, overlay=overlay)
         results = _write(parts, place)
-        folder = options.mark / CLAIMS / name
-        write_claim(folder, marking.claim, replace=options.force)
+        folder = keep_claim(options.mark, name, marking.claim, replace=options.force)
         place.publish(results, replace=options.force)
     path = options.out / _results(name, options)[0]
     return Packaged(path, archive_digest(path), folder, passed.report, passed.probes)
@@ -153,9 +151,8 @@ def _load(target: str | Path | Target, options: Options, place: Workplace) -> _L
     digest = combined_digest(tensors, target.structure())
     names = class_names(spec, options.spec.parent)
     if names and len(names) != spec.classes:
-        raise SpecError(
-            f"{options.spec.parent / str(spec.labels)}: has {len(names)} class names, the model {spec.classes} classes"
-        )
+        where = options.spec.parent / str(spec.labels)
+        raise SpecError(f"{where}: has {len(names)} class names, the model {spec.classes} classes")
     return _Loaded(target, _bare_file(target, options, place), spec, names, tensors, digest, container)
 
 

@@ -121,7 +121,8 @@ def find_claim(mark: Path, claim: Path | None = None) -> Path:
     """
     if claim is not None:
         return claim
-    there = sorted(path.parent for path in (mark / CLAIMS).glob("[!.]*/claim.json"))
+    found = sorted(path.parent for path in (mark / CLAIMS).glob("[!.]*/claim.json"))
+    there = [folder for folder in found if not folder.is_symlink()]  # a second name of the same claim
     if len(there) == 1:
         return there[0]
     if not there:
