@@ -17,8 +17,10 @@ from model_store_tools.cli.extract import extract
 from model_store_tools.cli.failures import with_exit_codes
 from model_store_tools.cli.fidelity import fidelity
 from model_store_tools.cli.inspect import inspect
+from model_store_tools.cli.keygen import keygen
 from model_store_tools.cli.package import package
 from model_store_tools.cli.serve import serve
+from model_store_tools.cli.train import train
 from model_store_tools.cli.verify import verify
 from ptynet_plugin import __version__
 
@@ -57,6 +59,8 @@ def _group(*verbs: Callable[..., Any]) -> typer.Typer:
 
 
 VERBS: tuple[Callable[..., int | None], ...] = (
+    keygen,
+    train,
     package,
     inspect,
     check,

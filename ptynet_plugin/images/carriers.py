@@ -1,7 +1,8 @@
 """Carriers: secret low-frequency pictures, nearly orthogonal, on which a symbol's code word is modulated.
 
 They span at most half of the low DCT frequencies' dimensions, or two keys would share most of their energy. Low frequencies
-survive JPEG, blur, resizing and cropping. All arithmetic is on integers.
+survive JPEG, blur, resizing and cropping. Color differences get half the amplitude of brightness: JPEG keeps them at
+half the resolution and with coarser steps. All arithmetic is on integers.
 """
 
 from __future__ import annotations
@@ -16,7 +17,17 @@ from ptynet_plugin.errors import UsageError
 from ptynet_plugin.images.tables import TABLE_SCALE, cosine_table
 from ptynet_plugin.symbols.stream import KeyStream
 
-__all__ = ["CHANNELS", "FREQUENCIES", "Color", "carriers", "most_bits", "rendered", "trigger_picture"]
+__all__ = [
+    "CHANNELS",
+    "CONTRAST",
+    "FREQUENCIES",
+    "OPPONENT",
+    "Color",
+    "carriers",
+    "most_bits",
+    "rendered",
+    "trigger_picture",
+]
 
 Color = Literal["RGB", "GRAY"]
 
@@ -29,8 +40,14 @@ UNIT = 1 << 20
 """Length of a carrier's coefficient vector."""
 
 MID_GREY = 128
-CONTRAST = 56
-"""Standard deviation of a trigger in grey levels: 0.22 of the range, 2 % of the pixels clip."""
+CONTRAST = {"RGB": 90, "GRAY": 110}
+"""Standard deviation of a trigger in grey levels, before clipping: more is heard better and looks harsher."""
+
+OPPONENT = {
+    "RGB": ((2365, 2365, 2365), (1448, 0, -1448), (836, -1672, 836)),  # brightness; color differences at half amplitude
+    "GRAY": ((4096,),),
+}
+"""What a carrier's inner components add to the channels, orthogonal, in 1/4096."""
 
 
 def most_bits(color: Color) -> int:
@@ -48,7 +65,8 @@ def carriers(secret: bytes, *, color: Color, bits: int) -> NDArray[np.int64]:
 
     Returns:
         Shape (bits, channels, frequencies, frequencies), vertical frequency first; the coefficient of frequency (0, 0) is 0.
-        As vectors they have length `UNIT` and are orthogonal, both to one part in 10**4 or better.
+        As vectors they have length `UNIT`, to one part in 10**4. Those of GRAY are orthogonal to the same precision; those
+        of RGB were before their color differences were weakened, and correlate by 0.05 on average afterwards.
 
     Raises:
         UsageError: More carriers than half the dimensions.
@@ -60,8 +78,11 @@ def carriers(secret: bytes, *, color: Color, bits: int) -> NDArray[np.int64]:
     drawn = KeyStream(secret, "carriers/v1", color, bits).octets(bits * channels * free * 8)
     # the sum of eight octets is close to Gaussian: no direction of the span is preferred
     bells = drawn.reshape(bits, channels * free, 8).astype(np.int64).sum(axis=2) - 8 * 255 // 2
+    inner = _orthogonal(bells).reshape(bits, channels, free)
+    outer = np.array(OPPONENT[color], np.int64).T @ inner  # (bits, color channels, frequencies without (0, 0))
     made = np.zeros((bits, channels, side * side), np.int64)
-    made[:, :, 1:] = _orthogonal(bells).reshape(bits, channels, free)
+    for i, vector in enumerate(outer.reshape(bits, -1)):
+        made[i, :, 1:] = _of_length(vector >> 12, UNIT).reshape(channels, free)
     return made.reshape(bits, channels, side, side)
 
 
@@ -79,7 +100,7 @@ def trigger_picture(carriers: NDArray[np.int64], word: NDArray[np.int8]) -> NDAr
     # One carrier's picture has mean square UNIT**2 * TABLE_SCALE**4 / channels; n of them add up n times that.
     deviation = UNIT * TABLE_SCALE**2 * math.isqrt((len(carriers) << 40) // len(spectrum)) >> 20
     shrunk = spectrum >> 6  # keeps sums below 2**63
-    picture = rendered(shrunk) * CONTRAST
+    picture = rendered(shrunk) * CONTRAST["RGB" if len(spectrum) == 3 else "GRAY"]
     scale = deviation >> 6
     return np.clip(MID_GREY + (2 * picture + scale) // (2 * scale), 0, 255).astype(np.uint8)
 

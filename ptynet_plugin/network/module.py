@@ -1,0 +1,114 @@
+"""PTYNet as a torch module to train, and its way back to plain numbers (`Network`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ptynet_plugin.network.weights import GRID, Convolution, Network
+
+__all__ = ["ARCHITECTURE", "Architecture", "Layer", "TrainablePTYNet"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution: output channels, kernel side, stride, zero padding."""
+
+    width: int
+    kernel: int
+    stride: int
+    padding: int
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Convolutions in order, the first without padding, and the average pooling before the linear layer (1 for none)."""
+
+    layers: tuple[Layer, ...]
+    pool: int = 1
+
+    def side(self) -> int:
+        """Give the height and width of the features that enter the linear layer."""
+        side = GRID
+        for layer in self.layers:
+            side = (side + 2 * layer.padding - layer.kernel) // layer.stride + 1
+        return side // self.pool
+
+
+ARCHITECTURE = Architecture((Layer(32, kernel=8, stride=4, padding=0), Layer(32, kernel=1, stride=1, padding=0)))
+"""Overlapping patches of 8x8 pixels, mixed at each of 7x7 places, all read by the linear layer: a trigger has at most
+twelve half-waves a side, so nothing is lost by the coarse step, and three cheap layers cost a target few microseconds."""
+
+
+class TrainablePTYNet(nn.Module):
+    """Convolutions with batch normalisation and ReLU, then one linear layer.
+
+    Args:
+        channels: Color channels, 1 or 3.
+        bits: Number of soft bits.
+        architecture: Its shape.
+    """
+
+    def __init__(self, *, channels: int, bits: int, architecture: Architecture = ARCHITECTURE) -> None:
+        super().__init__()
+        self.architecture = architecture
+        blocks: list[nn.Module] = []
+        for layer in architecture.layers:
+            blocks += [
+                nn.Conv2d(channels, layer.width, layer.kernel, layer.stride, layer.padding, bias=False),
+                nn.BatchNorm2d(layer.width),
+                nn.ReLU(),
+            ]
+            channels = layer.width
+        if architecture.pool > 1:
+            blocks.append(nn.AvgPool2d(architecture.pool))
+        self.features = nn.Sequential(*blocks, nn.Flatten())
+        self.linear = nn.Linear(channels * architecture.side() ** 2, bits)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Read pictures of shape (batch, channels, GRID, GRID), 0..1; answer shape (batch, bits), before tanh."""
+        answer: Tensor = self.linear(self.features(pixels))
+        return answer
+
+    @torch.no_grad()
+    def to_network(self, *, codebook: NDArray[np.int8], tau: float, margin: float, sharpness: float) -> Network:
+        """Fold the batch normalisation in and give plain numbers.
+
+        Args:
+            codebook: Shape (symbols, bits), entries +1 and -1.
+            tau: Lowest score that fires.
+            margin: Lowest lead that fires.
+            sharpness: Factor on the linear layer, so that tanh comes near hard bits.
+        """
+        convolutions = [module for module in self.features if isinstance(module, nn.Conv2d)]
+        norms = [module for module in self.features if isinstance(module, nn.BatchNorm2d)]
+        return Network(
+            convolutions=tuple(_folded(one, norm) for one, norm in zip(convolutions, norms, strict=True)),
+            pool=self.architecture.pool,
+            linear_weight=_numbers(self.linear.weight * sharpness),
+            linear_bias=_numbers(self.linear.bias * sharpness),
+            codebook=codebook,
+            tau=tau,
+            margin=margin,
+        )
+
+
+def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Convolution:
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        raise TypeError("batch normalisation without running statistics cannot be folded")
+    gain = norm.weight / torch.sqrt(variance + norm.eps)
+    return Convolution(
+        weight=_numbers(convolution.weight * gain[:, None, None, None]),
+        bias=_numbers(norm.bias - mean * gain),
+        stride=int(convolution.stride[0]),
+        padding=int(convolution.padding[0]),
+    )
+
+
+def _numbers(tensor: Tensor) -> NDArray[np.float32]:
+    return np.ascontiguousarray(tensor.detach().cpu().numpy(), np.float32)

@@ -1,0 +1,254 @@
+"""Training PTYNet for a key, without data: procedural covers, random code words, everything a picture may suffer (torch).
+
+The network learns to read any word of n bits from the key's carriers; the code book is not shown to it. So the code book
+stays independent of everything the network does, which is what the false-fire bound asks (`symbols.threshold`).
+Negatives are plain covers and triggers of other carriers: the soft bits shall be near 0 there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 -- the name the whole field uses
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from ptynet_plugin.errors import MarkError
+from ptynet_plugin.images.augment import (
+    augmented,
+    blended_batch,
+    carrier_basis,
+    covers_batch,
+    foreign_triggers,
+    turned,
+)
+from ptynet_plugin.images.carriers import carriers
+from ptynet_plugin.images.probes import ProbeDesign, ProbeMaker
+from ptynet_plugin.images.resize import resize
+from ptynet_plugin.keys import derive
+from ptynet_plugin.network.module import ARCHITECTURE, Architecture, TrainablePTYNet
+from ptynet_plugin.network.reading import recognised, soft_bits, symbol_scores
+from ptynet_plugin.network.weights import GRID, Network
+from ptynet_plugin.symbols.codebook import code_words
+from ptynet_plugin.symbols.threshold import MARGIN, choose_tau
+
+__all__ = ["PLAN", "QUICK_PLAN", "Trained", "TrainingPlan", "self_test", "train_network"]
+
+Progress = Callable[[int, int], None]
+Finish = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+LEAST_RECOGNISED = 0.98
+"""Share of held-out probes, half of them disturbed, that a mark must recognise to be worth writing."""
+
+SELF_TEST_PROBES = 512
+FINISH_FROM = 0.6
+"""From this share of the steps on, `finish` is applied again and again, so that training repairs what it disturbs."""
+FINISH_EVERY = 10
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How long and on what to train.
+
+    Attributes:
+        steps: Optimiser steps.
+        batch: Pictures a step.
+        negatives: Share of them without a trigger of this key.
+        covers: Size of the pool of procedural covers.
+        rate: Highest learning rate of the one-cycle schedule.
+        weakest: Lowest strength of a trigger; strengths are uniform up to `strongest`.
+        strongest: Highest strength of a trigger.
+        silence: Weight of the negatives' loss.
+        sharpness: Factor on the linear layer after training.
+        architecture: Shape of the network.
+    """
+
+    steps: int = 700
+    batch: int = 256
+    negatives: float = 0.2
+    covers: int = 6144
+    rate: float = 4e-3
+    weakest: float = 0.3
+    strongest: float = 0.7
+    silence: float = 0.05
+    sharpness: float = 3.0
+    architecture: Architecture = ARCHITECTURE
+
+
+PLAN = TrainingPlan()
+QUICK_PLAN = TrainingPlan(steps=150, batch=192, covers=1536)
+"""Seconds instead of minutes; hears undisturbed probes well and disturbed ones less well."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training made.
+
+    Attributes:
+        network: The network with its decision rule.
+        recognised: Share of held-out probes it recognises, see `self_test`.
+        loss: Loss of the last step.
+        seconds: Wall time.
+    """
+
+    network: Network
+    recognised: float
+    loss: float
+    seconds: float
+
+
+def train_network(
+    secret: bytes,
+    design: ProbeDesign,
+    *,
+    plan: TrainingPlan = PLAN,
+    pictures: Sequence[NDArray[np.uint8]] | None = None,
+    progress: Progress | None = None,
+    finish: Finish | None = None,
+    least: float = LEAST_RECOGNISED,
+) -> Trained:
+    """Train PTYNet; the same arguments on the same machine and torch version give the same network.
+
+    Args:
+        secret: 32 bytes, see `OwnerKey.probe_secret`.
+        design: Which probes it shall recognise.
+        plan: How long and on what.
+        pictures: Covers of the owner, uint8 (height, width, design.channels); half of the covers are then taken from these.
+        progress: Called with steps done and steps in all.
+        finish: Changes the linear layer's weights, shape (bits, features), in the last part of training and at its end: the
+            place where a mark in the weights is put.
+        least: Share of held-out probes that must be recognised.
+
+    Returns:
+        The network and how well it reads.
+
+    Raises:
+        MarkError: It recognises less than `least`.
+        UsageError: The design is impossible.
+    """
+    started = time.monotonic()
+    words = code_words(secret, symbols=design.symbols, bits=design.bits)
+    tau = choose_tau(bits=design.bits, symbols=design.symbols)
+    with _seeded(secret) as generator:
+        model = TrainablePTYNet(channels=design.channels, bits=design.bits, architecture=plan.architecture)
+        batches = _Batches(secret, design, plan, pictures, generator)
+        loss = _optimise(model, batches, plan, progress, finish)
+    model.eval()
+    network = model.to_network(codebook=words, tau=tau, margin=MARGIN, sharpness=plan.sharpness)
+    share = self_test(network, secret, design)
+    if share < least:
+        raise MarkError(
+            f"the trained network recognises {share:.1%} of its held-out probes, {least:.1%} are needed; no mark was "
+            "written. Train without --covers, or with more and plainer pictures"
+        )
+    return Trained(network, share, loss, time.monotonic() - started)
+
+
+def self_test(network: Network, secret: bytes, design: ProbeDesign, *, probes: int = SELF_TEST_PROBES) -> float:
+    """Give the share of real probes recognised, every second one disturbed as in training.
+
+    The covers are numbered from 2**32 on: no claim uses them, and training never saw them.
+    """
+    maker = ProbeMaker(secret, design)
+    symbols = np.arange(probes) % design.symbols
+    made = np.stack([maker.probe(int(j), (1 << 32) + i, (GRID, GRID)) for i, j in enumerate(symbols)])
+    pixels = torch.from_numpy(made).permute(0, 3, 1, 2).float() / 255
+    with _seeded(secret) as generator:
+        pixels[1::2] = augmented(pixels[1::2], generator)
+    heard = recognised(network, symbol_scores(network, soft_bits(network, pixels.numpy())))
+    return float(np.mean(heard == symbols))
+
+
+class _Batches:
+    """Draws training batches."""
+
+    def __init__(
+        self,
+        secret: bytes,
+        design: ProbeDesign,
+        plan: TrainingPlan,
+        pictures: Sequence[NDArray[np.uint8]] | None,
+        generator: Generator,
+    ) -> None:
+        self._design, self._plan, self._generator = design, plan, generator
+        self._basis = carrier_basis(carriers(secret, color=design.color, bits=design.bits))
+        self._own = None if pictures is None else _on_grid(pictures)
+        parts = [covers_batch(512, design.channels, generator) for _ in range(max(1, plan.covers // 512))]
+        self._pool = torch.cat(parts)
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """Give pictures, shape (batch, channels, GRID, GRID), and the words of the first of them; the rest are negatives."""
+        plan, generator = self._plan, self._generator
+        negatives = round(plan.negatives * plan.batch)
+        words = torch.randint(0, 2, (plan.batch - negatives, self._design.bits), generator=generator) * 2.0 - 1
+        own = (words @ self._basis.flatten(1)).view(-1, *self._basis.shape[1:])
+        triggers = torch.cat([own, foreign_triggers(negatives, self._design.color, generator)])
+        span = plan.strongest - plan.weakest
+        strength = plan.weakest + span * torch.rand(plan.batch, 1, 1, 1, generator=generator)
+        strength[len(words) :: 2] = 0  # every second negative is a plain cover
+        return augmented(blended_batch(self._covers(), triggers, strength), generator), words
+
+    def _covers(self) -> Tensor:
+        count, generator = self._plan.batch, self._generator
+        covers = turned(self._pool[torch.randint(len(self._pool), (count,), generator=generator)], generator)
+        if self._own is None:
+            return covers
+        own = self._own[torch.randint(len(self._own), (count,), generator=generator)].float() / 255
+        return torch.where(torch.rand(count, 1, 1, 1, generator=generator) < 0.5, own, covers)
+
+
+def _optimise(
+    model: TrainablePTYNet, batches: _Batches, plan: TrainingPlan, progress: Progress | None, finish: Finish | None
+) -> float:
+    optimiser = torch.optim.AdamW(model.parameters(), plan.rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.rate, total_steps=plan.steps, pct_start=0.2)
+    loss = torch.zeros(())
+    for step in range(plan.steps):
+        with torch.no_grad():
+            pictures, words = batches.draw()
+        loss = _loss(model(pictures), words, silence=plan.silence)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+        optimiser.step()
+        schedule.step()
+        last = step == plan.steps - 1
+        if finish and (last or (step >= FINISH_FROM * plan.steps and step % FINISH_EVERY == 0)):
+            _apply(finish, model)
+        if progress:
+            progress(step + 1, plan.steps)
+    return float(loss.detach())
+
+
+def _loss(answers: Tensor, words: Tensor, *, silence: float) -> Tensor:
+    """Logistic loss of every bit: tanh of the answer is then the bit's expectation; negatives are drawn to 0."""
+    positives = F.softplus(-2 * words * answers[: len(words)]).mean()
+    negatives = answers[len(words) :].tanh().square()
+    return positives + silence * negatives.mean() if len(negatives) else positives
+
+
+@torch.no_grad()
+def _apply(finish: Finish, model: TrainablePTYNet) -> None:
+    weight = model.linear.weight
+    weight.copy_(torch.from_numpy(finish(weight.detach().numpy().copy())))
+
+
+def _on_grid(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Bring the owner's pictures to the canonical grid: uint8, shape (pictures, channels, GRID, GRID)."""
+    return torch.from_numpy(np.stack([resize(one, (GRID, GRID)) for one in pictures])).permute(0, 3, 1, 2)
+
+
+@contextmanager
+def _seeded(secret: bytes) -> Iterator[Generator]:
+    """Give a generator seeded by the key, and seed torch's own for the initial weights; torch's state is restored."""
+    seed = int.from_bytes(derive(secret, "training/v1", length=8), "big") >> 1
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        yield torch.Generator().manual_seed(seed)
+    finally:
+        torch.set_rng_state(state)
