@@ -159,8 +159,8 @@ def _load(target: str | Path | Target, options: Options, place: Workplace) -> _L
 def _require_same_server(container: Container, options: Options, where: str) -> None:
     if container.format != options.format:
         raise UsageError(
-            f"{where}: is an archive for {container.format}, --format says {options.format}; its settings cannot be carried over: "
-            "package the model inside it, or say the format it has"
+            f"{where}: is an archive for {container.format}, --format says {options.format}; "
+            "its settings cannot be carried over: package the model inside it, or say the format it has"
         )
     if options.to is not None:
         raise UsageError(
