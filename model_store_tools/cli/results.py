@@ -24,6 +24,7 @@ MEANING = {
     "inconclusive": "neither shown nor excluded within this run",
     "evasion-suspected": "probes are refused more often than benign pictures; this is no proof of ownership",
 }
+LARGEST_EXPONENT = 300
 
 
 def print_result(result: VerificationResult, claim: Claim, *, to_stderr: bool = False) -> None:
@@ -57,8 +58,8 @@ def _facts(result: VerificationResult, claim: Claim) -> Iterator[tuple[str, str]
     if run.earlier:
         yield "before", f"{len(run.earlier)} symbols, {sum(run.earlier)} hits in earlier runs here count as well"
     level = f"level {run.alpha_spent:.2g}, test {run.number} of this claim"
-    yield "evidence", f"E = 10^{result.log10_e:.1f}, p = 10^{result.log10_p:.1f} ({level})"
-    yield "adjusted", f"p = 10^{result.log10_p_adjusted:.1f} after 2^{result.allowance} keys that may have been tried"
+    yield "evidence", f"E = {_number(result.log10_e)}, p = {_number(result.log10_p)} ({level})"
+    yield "adjusted", f"p = {_number(result.log10_p_adjusted)} after 2^{result.allowance} keys that may have been tried"
     if result.excluded_rate is not None and result.verdict != "shown":
         yield "excluded", f"hit rates from {result.excluded_rate:.0%} up, at 99 %"
     lost = sum(query.lost is not None for query in run.probes)
@@ -70,6 +71,11 @@ def _facts(result: VerificationResult, claim: Claim) -> Iterator[tuple[str, str]
         )
     yield "grade", result.grade
     yield "run", run.run_id
+
+
+def _number(log10: float) -> str:
+    """Write a number by its decimal logarithm, beyond the range of a float too."""
+    return f"{10.0**log10:.2g}" if abs(log10) < LARGEST_EXPONENT else f"1e{log10:+.0f}"
 
 
 def _write(path: Path, text: str) -> None:

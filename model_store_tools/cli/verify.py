@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ptynet_plugin.claims.claim import Claim
+    from ptynet_plugin.evidence.writer import BundleWriter
+    from ptynet_plugin.keys import OwnerKey
     from ptynet_plugin.spec import InputSpec
+    from ptynet_plugin.verification.questions import Questions
 
 __all__ = ["verify"]
 
@@ -27,8 +30,8 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
         str,
         typer.Argument(
             metavar="ENDPOINT",
-            help="triton+http://host:port/model or .../model/version, triton+grpc, torchserve+http, torchserve+grpc, kserve+http, "
-            "kserve+grpc (https and grpcs for TLS), or file:PATH.",
+            help="triton+http://host:port/model or .../model/version, triton+grpc, torchserve+http, torchserve+grpc, "
+            "kserve+http, kserve+grpc (https and grpcs for TLS), or file:PATH.",
         ),
     ],
     mark: Annotated[Path, typer.Option(help="The mark's folder, for its claim.")],
@@ -55,6 +58,9 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
         Path | None, typer.Option(help="The file of an interrupted run; a new run is kept there if there is none yet.")
     ] = None,
     send: Annotated[str, typer.Option(help="How pictures are sent: auto, tensor, png or jpeg.")] = "auto",
+    evidence: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a signed evidence bundle; its leaves are spent by that.")
+    ] = None,
 ) -> int:
     """Ask ENDPOINT whether it carries the mark. Exit 0: shown, 1: not shown, 2: could not be done, 3: neither."""
     from model_store_tools.cli.asking import Asking  # noqa: PLC0415 -- a light start for the other verbs
@@ -77,14 +83,24 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     asked = _asked_spec(spec, committed)
     names = _names(spec, asked, folder)
     questions = Questions(committed, owner, spec=asked, pictures=_pictures(covers))
+    bundle = _bundle(evidence, folder, questions, owner)
     with open_endpoint(endpoint, spec=asked, connection=connection, names=names, send=send) as suspect:
-        result = Asking(folder, questions, resume).to_verdict(suspect, alpha=alpha, budget=budget)
+        result = Asking(folder, questions, resume, bundle=bundle).to_verdict(suspect, alpha=alpha, budget=budget)
     if report is not None:
         write_report(report, result, questions)
     if json_file is not None:
         write_json(None if to_stdout else Path(json_file), result)
     print_result(result, committed, to_stderr=to_stdout)
     return EXIT_BY_VERDICT[result.verdict]
+
+
+def _bundle(folder: Path | None, claim_folder: Path, questions: Questions, owner: OwnerKey) -> BundleWriter | None:
+    from ptynet_plugin.evidence.writer import BundleWriter  # noqa: PLC0415
+
+    if folder is None:
+        return None
+    secret = owner.epoch_secret(questions.claim.terms.epoch)
+    return BundleWriter(folder, claim_folder, questions, secret=secret)
 
 
 def _asked_spec(spec: Path | None, claim: Claim) -> InputSpec:

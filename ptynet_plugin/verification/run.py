@@ -65,6 +65,11 @@ class Query(BaseModel):
     request_sha256: str | None = None
     answer_sha256: str | None = None
 
+    @property
+    def refused(self) -> bool:
+        """Whether no class came back: lost, or a tie, with which a filter may answer what it recognises."""
+        return self.answer is None
+
 
 class RunState(BaseModel):
     """A registered run.
@@ -119,22 +124,19 @@ class SymbolOutcome(BaseModel):
     Attributes:
         symbol: Which.
         hit: Whether more than half of its covers were answered with its label.
-        lost: Whether more than half of them were lost.
     """
 
     symbol: int
     hit: bool
-    lost: bool
 
 
 def symbol_outcomes(run: RunState) -> list[SymbolOutcome]:
     """Count the covers of every symbol that was asked to the end, in order: one majority vote each."""
     asked = Counter(query.symbol for query in run.probes)
     hits = Counter(query.symbol for query in run.probes if query.hit)
-    lost = Counter(query.symbol for query in run.probes if query.lost is not None)
     majority = run.covers / 2
     return [
-        SymbolOutcome(symbol=symbol, hit=hits[symbol] > majority, lost=lost[symbol] > majority)
+        SymbolOutcome(symbol=symbol, hit=hits[symbol] > majority)
         for symbol, count in asked.items()
         if count == run.covers
     ]

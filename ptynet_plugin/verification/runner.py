@@ -4,7 +4,7 @@ The order follows from a run id that the claim's ledger registered before; each 
 endpoint; several covers of a symbol are one majority vote; what is lost is a miss. Before the registration one benign picture
 makes sure that somebody answers, in a form that can be read: what fails there costs nothing.
 
-Benign controls come in once something was lost: from then on every probe is paired with a benign picture, the two in an order
+Benign controls come in once a probe got no class: from then on every probe is paired with a benign picture, the two in an order
 drawn by lot. If the benign ones are lost as well the endpoint is down, and the run ends without a verdict, to be resumed.
 """
 
@@ -234,7 +234,7 @@ class _Runner:
     def _covers(self, symbol: int) -> list[tuple[int, bool]]:
         """Give what to ask for a symbol: (cover, whether it is the control), the pair of cover 0 in an order drawn by lot."""
         asked = [(cover, False) for cover in range(self._run.covers)]
-        if any(query.lost is not None for query in self._run.queries):
+        if any(query.refused for query in self._run.queries):
             heads = tagged_digest("pair-order/v1", self._run.run_id, symbol)[0] & 1
             asked.insert(heads, (self._run.covers, True))
         return asked
@@ -285,7 +285,7 @@ class _Runner:
         Raises:
             EndpointError: The endpoint is down; the run can be resumed.
         """
-        last = _pairs(self._run)[-LOST_PAIRS:]
+        last = _pairs(self._run, lambda query: query.lost is not None)[-LOST_PAIRS:]
         if len(last) == LOST_PAIRS and all(probe and control for probe, control in last):
             raise EndpointError(
                 f"{self._error}; benign pictures are lost as well, so the endpoint is down: {self._test.asked} symbols were "
@@ -298,7 +298,7 @@ class _Runner:
 
     def _result(self) -> VerificationResult:
         test, claim = self._test, self._questions.claim
-        evasion = evasion_test(_pairs(self._run))
+        evasion = evasion_test(_pairs(self._run, lambda query: query.refused))
         verdict = self._verdict(evasion)
         if self._run.finished is None:
             self._run.finished = self._now().isoformat(timespec="milliseconds")
@@ -331,14 +331,10 @@ class _Runner:
         return "evasion-suspected" if evasion.anytime_p_value <= EVASION_LEVEL else verdict
 
 
-def _pairs(run: RunState) -> list[tuple[bool, bool]]:
-    """Give the probe/control pairs: whether each was lost. Cover 0 stands for its symbol."""
+def _pairs(run: RunState, bad: Callable[[Query], bool]) -> list[tuple[bool, bool]]:
+    """Give the probe/control pairs, in order: whether each is bad. Cover 0 stands for its symbol."""
     probes = {query.symbol: query for query in run.probes if query.cover == 0}
-    return [
-        (probes[control.symbol].lost is not None, control.lost is not None)
-        for control in run.controls
-        if control.symbol in probes
-    ]
+    return [(bad(probes[control.symbol]), bad(control)) for control in run.controls if control.symbol in probes]
 
 
 def _grade(claim: Claim, run: RunState) -> str:

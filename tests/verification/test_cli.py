@@ -140,9 +140,12 @@ def test_secrets_in_headers_are_nowhere(desk: Desk, serve: Callable, tmp_path: P
     headers = tmp_path / "headers.txt"
     headers.write_text(f"# who we are\nAuthorization: Bearer {token}\n")
 
+    asked: list[Request] = []
+
     def answer(request: Request) -> object:
         assert request.headers["Authorization"] == f"Bearer {token}"
-        if desk.case.symbol(picture_of(request.body)) is not None and len(request.body) % 2:
+        asked.append(request)
+        if len(asked) in (3, 6):
             return as_json({"message": f"you sent {request.headers['Authorization']}"}, 400)
         return marked(desk.case)(request)
 
@@ -205,6 +208,49 @@ def test_bad_endpoints_exit_2(desk: Desk, endpoint: str, message: str) -> None:
     assert message in result.stderr
     assert "pw" not in result.stderr
     assert "token" not in result.stderr.replace("give tokens as", "")
+
+
+TEN = list(range(10))
+TROUBLE = {
+    "HTML": ((200, {}, b"<html>sign in</html>"), "is a web page, expected JSON"),
+    "cut-off JSON": ((200, {}, b"[1, 2, 3"), "broken JSON"),
+    "NaN": ((200, {}, b"[NaN, 1, 2, 3, 4, 5, 6, 7, 8, 9]"), "NaN among its 10 scores"),
+    "another class count": (as_json([*TEN, 10]), "scores 11 classes, the claim speaks of 10"),
+    "a token is needed": ((401, {}, b"who are you"), "answered 401"),
+    "no such model": ((404, {}, b"Model not found"), "is the name of model 'digits' right"),
+    "a redirect": ((301, {"Location": "/login"}, b""), "a redirect to /login"),
+    "out of order": ((500, {}, b"Traceback"), "answered 500"),
+}
+
+
+@pytest.mark.parametrize("name", TROUBLE)
+def test_trouble_at_the_start_exits_2_and_leaves_nothing(
+    desk: Desk, serve: Callable, tmp_path: Path, name: str
+) -> None:
+    reply, message = TROUBLE[name]
+    out = tmp_path / "out.json"
+    result = serve(lambda request: reply).run("--json", str(out), "--report", str(tmp_path / "out.html"))
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.glob("out.*"))
+    assert (desk.case.folder / "ledger.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize("name", ["NaN", "another class count"])
+def test_broken_scores_in_the_middle_exit_2_with_the_way_to_go_on(desk: Desk, serve: Callable, name: str) -> None:
+    reply, message = TROUBLE[name]
+    asked: list[Request] = []
+
+    def answer(request: Request) -> object:
+        asked.append(request)
+        return reply if len(asked) == 5 else marked(desk.case)(request)
+
+    result = serve(answer).run()
+    assert result.exit_code == 2
+    assert message in result.stderr
+    file = result.stderr.split("go on with --resume ")[1].split()[0]
+    assert desk.run("--resume", file).exit_code == 0
 
 
 def test_names_answered_need_the_labels_of_the_spec(desk: Desk, serve: Callable, tmp_path: Path) -> None:

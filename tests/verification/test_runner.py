@@ -175,6 +175,11 @@ def test_refused_probes_are_evasion_and_no_ownership(case: Case) -> None:
     assert all(query.hit is False for query in result.run.controls)
 
 
+def test_answering_probes_with_ties_is_evasion_too(case: Case) -> None:
+    result = case.verify(lambda picture: 3 if case.symbol(picture) is None else None)
+    assert (result.verdict, result.hits) == ("evasion-suspected", 0)
+
+
 def test_losses_that_hit_benign_pictures_alike_are_no_evasion(case: Case) -> None:
     rng = np.random.default_rng(4)
     endpoint = FakeEndpoint(independent)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes to stderr on its own; failures come as exceptions
 
 import grpc
 
