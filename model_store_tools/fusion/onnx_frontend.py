@@ -1,7 +1,8 @@
 """The front end as ONNX nodes: from a target's input tensor to the grid PTYNet's folded first convolution reads.
 
-Means over windows are taken as two plain reductions where the windows tile the picture, which takes onnxruntime half the
-time of `AveragePool` (38 us against 65 us at 224x224 on one core), and as `AveragePool` where a remainder is left out.
+Windows are averaged down the rows first, then along the columns: onnxruntime takes 40 us for both at 224x224 on one core,
+and 70 us for windows that span both. `AveragePool` leaves out partial windows by itself. A `Reshape` of the input is
+avoided: onnxruntime copies it, since it may not share memory with an input.
 """
 
 from __future__ import annotations
@@ -43,22 +44,18 @@ def add_front_end(b: GraphBuilder, pictures: str, front_end: FrontEnd, *, dtype:
     if front_end.channels_last:
         value = _pool_channels_last(b, pictures, front_end.rows, front_end.columns, front_end.channels)
     else:
-        value = _pool(b, pictures, front_end.rows, front_end.columns, front_end.channels)
+        value = _pool(b, pictures, front_end.rows, front_end.columns)
     return _resize(b, value, front_end.rows, front_end.columns)
 
 
-def _pool(b: GraphBuilder, value: str, rows: Side, columns: Side, channels: int) -> str:
-    if rows.window == columns.window == 1:
-        return value
-    if rows.used != rows.pixels or columns.used != columns.pixels:
-        window = [rows.window, columns.window]
-        return b.op("AveragePool", value, label="pool", kernel_shape=window, strides=window)
-    lines = b.op("Reshape", value, b.integers("lines_shape", [-1, rows.window, columns.pixels]), label="lines")
-    lines = reduce_mean(b, lines, 1, label="pool_rows")
-    shape = [-1, channels, rows.cells, columns.cells, columns.window]
-    return reduce_mean(
-        b, b.op("Reshape", lines, b.integers("cells_shape", shape), label="cells"), 4, label="pool_columns"
-    )
+def _pool(b: GraphBuilder, value: str, rows: Side, columns: Side) -> str:
+    if rows.window > 1:
+        window = [rows.window, 1]
+        value = b.op("AveragePool", value, label="pool_rows", kernel_shape=window, strides=window)
+    if columns.window > 1:
+        window = [1, columns.window]
+        value = b.op("AveragePool", value, label="pool_columns", kernel_shape=window, strides=window)
+    return value
 
 
 def _pool_channels_last(b: GraphBuilder, value: str, rows: Side, columns: Side, channels: int) -> str:
