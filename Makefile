@@ -49,4 +49,4 @@ lint: setup
 	test ! -x $(BIN)/hadolint || $(BIN)/hadolint docker/Dockerfile.triton docker/Dockerfile.torchserve
 
 clean:
-	rm -rf .venv .servers .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .servers ptynet-demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

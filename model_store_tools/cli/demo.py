@@ -32,14 +32,18 @@ def demo(
     """Train, package, serve and verify on real handwritten digits, behind the real servers. Takes a few minutes."""
     from rich.console import Console  # noqa: PLC0415 -- light start for other verbs
 
-    from model_store_tools.demo.mark import train_grey_mark  # noqa: PLC0415
     from model_store_tools.demo.page import write_page  # noqa: PLC0415
     from model_store_tools.demo.story import tell_story  # noqa: PLC0415
+    from model_store_tools.training import train_mark  # noqa: PLC0415
 
     console = Console(highlight=False)
     started = time.monotonic()
     folder = _fresh(out)
-    story = tell_story(folder, _Screen(console), train_mark=train_grey_mark)
+    story = tell_story(
+        folder,
+        _Screen(console),
+        train_mark=lambda key, mark, advance: train_mark(key, mark, color="GRAY", progress=advance),
+    )
     console.print()
     console.print(_table(story))
     page = write_page(story, folder / "report.html")
@@ -85,9 +89,10 @@ class _Screen:
 
 
 def _table(story: Story) -> object:
+    from rich import box  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(title="Whose model answers?", title_justify="left")
+    table = Table(title="Whose model answers?", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     for heading in ("server", "asked", "verdict", "hits", "p", "seconds"):
         table.add_column(heading, justify="right" if heading in ("hits", "p", "seconds") else "left")
     for chapter in story.chapters:

@@ -13,6 +13,7 @@ import typer
 
 from model_store_tools.cli.check import check
 from model_store_tools.cli.claim import CLAIM_VERBS
+from model_store_tools.cli.demo import demo
 from model_store_tools.cli.extract import extract
 from model_store_tools.cli.failures import with_exit_codes
 from model_store_tools.cli.fidelity import fidelity
@@ -68,6 +69,7 @@ VERBS: tuple[Callable[..., int | None], ...] = (
     verify,
     extract,
     fidelity,
+    demo,
 )
 
 app = _app(*VERBS, several=True)

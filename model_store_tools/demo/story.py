@@ -33,7 +33,7 @@ __all__ = ["NAME", "Chapter", "Server", "Story", "Suspicion", "tell_story"]
 NAME = "digits"
 BENIGN = 200
 Server = Literal["triton", "torchserve"]
-TrainMark = Callable[[OwnerKey, Path, Callable[[int, int], None]], None]
+TrainMark = Callable[[OwnerKey, Path, Callable[[int, int], None]], object]
 """Trains a grey mark for a key into a folder; told (done, all) as it goes."""
 
 
