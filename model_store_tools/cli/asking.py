@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ptynet_plugin.claims.ledger import Ledger
 from ptynet_plugin.errors import PtynetError, UsageError
+from ptynet_plugin.evidence.writer import BundleWriter
 from ptynet_plugin.verification.endpoint import Endpoint
 from ptynet_plugin.verification.questions import Questions
 from ptynet_plugin.verification.result import VerificationResult
@@ -38,10 +39,13 @@ class Asking:
         folder: The claim's folder; its ledger registers the run, its `runs/` keeps it.
         questions: What to ask.
         resume: The run's file where the user named one.
+        bundle: Keeps every question's bytes and is signed at the verdict; None where no evidence is wanted.
     """
 
-    def __init__(self, folder: Path, questions: Questions, resume: Path | None) -> None:
-        self._folder, self._questions, self._file = folder, questions, resume
+    def __init__(
+        self, folder: Path, questions: Questions, resume: Path | None, *, bundle: BundleWriter | None = None
+    ) -> None:
+        self._folder, self._questions, self._file, self._bundle = folder, questions, resume, bundle
         if not questions.owned:
             _note(
                 "warning: this key did not make the claim; its own probes and labels are asked, nothing is registered, and the "
@@ -58,7 +62,7 @@ class Asking:
         state = self._state()
         try:
             with self._ledger() as ledger, _progress() as on_step, _patient_interrupt() as stop:
-                return run_protocol(
+                result = run_protocol(
                     suspect,
                     self._questions,
                     ledger=ledger,
@@ -66,8 +70,12 @@ class Asking:
                     on_registered=self._remember,
                     on_step=on_step,
                     stop=stop,
+                    witness=self._bundle.witness if self._bundle else lambda witnessed: None,
                     **options,
                 )
+                if self._bundle is not None and ledger is not None:
+                    self._bundle.finish(result, ledger)
+                return result
         except KeyboardInterrupt:
             self._say_how_to_go_on()
             raise Interrupted("interrupted in the middle of a question, which counts as a miss") from None
