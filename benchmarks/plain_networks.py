@@ -3,44 +3,25 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 
-import numpy as np
 import onnx
 import torch
 from torch import nn
 
-from ptynet_plugin.network.cost import feature_side
-from ptynet_plugin.network.weights import Convolution, Network
+from ptynet_plugin.network.module import TrainablePTYNet
+from ptynet_plugin.network.weights import Network
 from ptynet_plugin.symbols.codebook import code_words
+from ptynet_plugin.symbols.threshold import MARGIN, choose_tau
 
 __all__ = ["resnet18_onnx", "untrained_network"]
 
 
-def untrained_network(
-    *,
-    channels: int = 3,
-    widths: Sequence[int] = (16, 16, 32),
-    strides: Sequence[int] = (2, 2, 1),
-    pool: int = 2,
-    bits: int = 64,
-    symbols: int = 512,
-    seed: int = 0,
-) -> Network:
-    """Make a PTYNet of 3x3 convolutions with random weights, which fires on nothing."""
-    rng = np.random.default_rng(seed)
-    convolutions, before = [], channels
-    for index, (width, stride) in enumerate(zip(widths, strides, strict=True)):
-        weight = rng.normal(0, np.sqrt(2 / (9 * before)), (width, before, 3, 3)).astype(np.float32)
-        convolutions.append(Convolution(weight, np.zeros(width, np.float32), stride, padding=int(index > 0)))
-        before = width
-    codebook = code_words(bytes([seed]) * 32, symbols=symbols, bits=bits)
-    shell = Network(
-        tuple(convolutions), pool, np.zeros((bits, 1), np.float32), np.zeros(bits, np.float32), codebook, 0.84, 0.2
-    )
-    features = before * feature_side(shell) ** 2
-    weight = rng.normal(0, 0.05, (bits, features)).astype(np.float32)
-    return Network(shell.convolutions, pool, weight, shell.linear_bias, codebook, 0.84, 0.2)
+def untrained_network(*, channels: int = 3, bits: int = 64, symbols: int = 512, seed: int = 0) -> Network:
+    """Make a PTYNet of the shape `ptynet train` gives it, with random weights: it fires on nothing."""
+    torch.manual_seed(seed)
+    model = TrainablePTYNet(channels=channels, bits=bits).eval()
+    words = code_words(bytes([seed]) * 32, symbols=symbols, bits=bits)
+    return model.to_network(codebook=words, tau=choose_tau(bits=bits, symbols=symbols), margin=MARGIN, sharpness=1.0)
 
 
 def resnet18_onnx(*, classes: int = 1000) -> onnx.ModelProto:
