@@ -21,9 +21,14 @@ from ptynet_plugin.whitebox.topology import INPUT, Layer, same_architecture
 __all__ = ["align", "neutral"]
 
 Floats = NDArray[np.float64]
+Pairs = Sequence[tuple[Layer, Layer]]
+"""A suspect's layer with the reference's."""
 
 SWEEPS = 2
 LOWEST_COSINE = 0.5
+POOREST_MATCH = 0.4
+"""Below this share of the median match a filter counts as lost: undoing a scale that was read off noise drowns the others."""
+
 DUPLICATE = 0.9
 """A filter left over counts as a duplicate if it fits as well as this share of the matched one's cosine."""
 
@@ -51,7 +56,8 @@ def align(suspect: Sequence[Layer], reference: Sequence[Layer]) -> tuple[list[La
     """
     same_architecture(reference, suspect)
     maps = {INPUT: np.eye(reference[0].weight.shape[1])}
-    for layer, original in zip(suspect, reference, strict=True):
+    pairs = list(zip(suspect, reference, strict=True))
+    for layer, original in pairs:
         if layer.reads not in maps:
             maps[layer.reads] = _identity(layer.weight.shape[1], original.weight.shape[1])
         if layer.writes not in maps:
@@ -59,10 +65,9 @@ def align(suspect: Sequence[Layer], reference: Sequence[Layer]) -> tuple[list[La
     fixed = {INPUT, suspect[-1].writes}
     for _ in range(SWEEPS):
         for group in [group for group in maps if group not in fixed]:
-            writers = [pair for pair in zip(suspect, reference, strict=True) if pair[0].writes == group]
+            writers, readers = ([pair for pair in pairs if side(pair[0]) == group] for side in (_writes, _reads))
             if writers:
-                maps[group] = _matched(writers, maps)
-    pairs = list(zip(suspect, reference, strict=True))
+                maps[group] = _matched(writers, maps, readers=readers)
     aligned = [original.with_weight(_restored(layer, maps)) for layer, original in pairs]
     cosines = [
         _cosines_of_rows(layer.weight, original.weight) for layer, original in zip(aligned, reference, strict=True)
@@ -77,20 +82,23 @@ def _without(layer: Layer, mark: WeightMark) -> Layer:
     return layer.with_weight(np.asarray(flat).reshape(layer.weight.shape))
 
 
-def _matched(pairs: list[tuple[Layer, Layer]], maps: dict[int, Floats]) -> Floats:
-    """Match the channels that these layers write; gives shape (suspect channels, reference channels).
+def _matched(writers: Pairs, maps: dict[int, Floats], *, readers: Pairs = ()) -> Floats:
+    """Match the channels that some layers write and others read; gives shape (suspect channels, reference channels).
 
     Entry (j, i) is how many times larger suspect channel j is than reference channel i, 0 where they do not match.
     """
-    rows = [(_inputs_restored(layer, maps), _flat(original.weight)) for layer, original in pairs]
-    cosine = np.mean([_unit(found) @ _unit(wanted).T for found, wanted in rows], axis=0)
+    rows = [(_inputs_restored(layer, maps), _flat(original.weight)) for layer, original in writers]
+    columns = [(_columns(_outputs_restored(layer, maps)), _columns(original.weight)) for layer, original in readers]
+    cosine = np.mean([_unit(found) @ _unit(wanted).T for found, wanted in (*rows, *columns)], axis=0)
     places, channels = linear_sum_assignment(-cosine)
     chosen = np.zeros(cosine.shape, np.bool_)
     chosen[places, channels] = True
     best = np.zeros(cosine.shape[1])
     best[channels] = cosine[places, channels]
     chosen |= _duplicates(cosine, best, matched=set(places.tolist()))
-    return np.asarray(np.where(chosen & (cosine > 0), _scales(rows), 0.0))
+    return np.asarray(
+        np.where(chosen & (cosine > POOREST_MATCH * max(float(np.median(best)), 0.0)), _scales(rows), 0.0)
+    )
 
 
 def _duplicates(cosine: Floats, best: Floats, *, matched: set[int]) -> NDArray[np.bool_]:
@@ -118,10 +126,33 @@ def _inputs_restored(layer: Layer, maps: dict[int, Floats]) -> Floats:
 
 def _restored(layer: Layer, maps: dict[int, Floats]) -> Floats:
     """Put inputs and outputs into the reference's order and scale: shape (reference out, reference in, taps)."""
-    rows, scale = _inputs_restored(layer, maps), maps[layer.writes]
-    share = np.where(scale > 0, 1 / np.maximum(scale, TINY), 0.0) / np.maximum((scale > 0).sum(axis=0), 1)
-    inputs = maps[layer.reads].shape[1]
-    return np.asarray((share.T @ rows).reshape(scale.shape[1], inputs, -1))
+    inputs = np.einsum("ojt,ji->oit", np.asarray(layer.weight, np.float64), maps[layer.reads], optimize=True)
+    return np.asarray(np.einsum("oi,ojt->ijt", _share(maps[layer.writes]), inputs, optimize=True))
+
+
+def _outputs_restored(layer: Layer, maps: dict[int, Floats]) -> Floats:
+    """Put a layer's outputs into the reference's order and scale: shape (reference out, suspect in, taps)."""
+    weight = np.asarray(layer.weight, np.float64)
+    if layer.writes not in maps:
+        return weight
+    return np.asarray(np.einsum("oi,ojt->ijt", _share(maps[layer.writes]), weight, optimize=True))
+
+
+def _share(scale: Floats) -> Floats:
+    """Give what each suspect channel adds to a reference channel: the mean of its matches, their scale undone."""
+    return np.asarray(np.where(scale > 0, 1 / np.maximum(scale, TINY), 0.0) / np.maximum((scale > 0).sum(axis=0), 1))
+
+
+def _columns(weight: NDArray[np.floating]) -> Floats:
+    return _flat(np.swapaxes(np.asarray(weight), 0, 1))
+
+
+def _writes(layer: Layer) -> int:
+    return layer.writes
+
+
+def _reads(layer: Layer) -> int:
+    return layer.reads
 
 
 def _identity(found: int, wanted: int) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -133,3 +135,14 @@ def test_layers_and_groups_of_an_onnx_graph() -> None:
     with pytest.raises(TargetError, match="no convolution or linear layer"):
         layers_of_onnx(helper.make_model(helper.make_graph([], "g", [], [], [])))
     assert isinstance(graph, onnx.GraphProto)
+
+
+def test_a_real_residual_network_is_recovered_from_dummies_and_pruning(data_dir: Path) -> None:
+    layers = layers_of_onnx(onnx.load(data_dir / "models/converted/cifar10_resnet56.onnx"))
+    where = [layer.name for layer in layers].index(widest(layers).name)
+    own = layers[where].with_weight(embed(layers[where].stored(), MARK).reshape(layers[where].weight.shape))
+    attacked = obfuscate([*layers[:where], own, *layers[where + 1 :]], Obfuscation(dummies=0.2, pruned=0.65), seed=5)
+    assert read(attacked[where].stored().reshape(-1)[: own.weight.size], MARK).log10_p > -9
+    aligned, cosine = align(attacked, neutral(layers, MARK))
+    assert cosine > 0.8
+    assert read(aligned[where].stored(), MARK).error_rate <= 0.01
