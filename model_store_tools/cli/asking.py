@@ -78,7 +78,7 @@ class Asking:
                 return result
         except KeyboardInterrupt:
             self._say_how_to_go_on()
-            raise Interrupted("interrupted in the middle of a question, which counts as a miss") from None
+            raise Interrupted("interrupted; a question that was on its way counts as a miss") from None
         except PtynetError:
             self._say_how_to_go_on()
             raise

@@ -122,13 +122,14 @@ def find_claim(mark: Path, claim: Path | None = None) -> Path:
     if claim is not None:
         return claim
     found = sorted(path.parent for path in (mark / CLAIMS).glob("[!.]*/claim.json"))
-    there = [folder for folder in found if not folder.is_symlink()]  # a second name of the same claim
+    names = {folder.resolve(): folder for folder in reversed(found)}  # a second name of the same claim is a link to it
+    there = sorted(names.values())
     if len(there) == 1:
         return there[0]
     if not there:
         raise ClaimError(f"{mark / CLAIMS}: holds no claim; package a model with this mark first, or give --claim DIR")
-    names = ", ".join(path.name for path in there)
-    raise ClaimError(f"{mark / CLAIMS}: holds {len(there)} claims ({names}); say which with --claim {there[0]}")
+    listed = ", ".join(path.name for path in there)
+    raise ClaimError(f"{mark / CLAIMS}: holds {len(there)} claims ({listed}); say which with --claim {there[0]}")
 
 
 def claim_file(claim: Claim) -> bytes:

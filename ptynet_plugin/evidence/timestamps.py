@@ -138,14 +138,14 @@ def _decoded(response: bytes) -> Any:
 def _certificates(pem: bytes) -> list[Certificate]:
     try:
         return x509.load_pem_x509_certificates(pem)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise UsageError(f"the trusted certificates cannot be read ({error})") from None
 
 
 def _certificate(der: bytes) -> Certificate:
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise ClaimError(f"a certificate in the time stamp cannot be read ({error})") from None
 
 

@@ -83,6 +83,15 @@ def test_the_only_claim_of_a_mark_is_found(tmp_path: Path, folder: Path) -> None
         find_claim(tmp_path / "elsewhere")
 
 
+def test_a_second_name_of_a_claim_is_no_second_claim(tmp_path: Path, folder: Path) -> None:
+    (folder.parent / "another").symlink_to(folder.name, target_is_directory=True)
+    assert find_claim(tmp_path).resolve() == folder.resolve()
+    write_claim(tmp_path / "elsewhere", make_claim(tau=0.8))
+    (folder.parent / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    with pytest.raises(ClaimError, match="holds 2 claims"):
+        find_claim(tmp_path)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_missing_files_are_named(folder: Path, name: str) -> None:
     (folder / name).unlink()

@@ -23,6 +23,7 @@ from ptynet_plugin.images.probes import ProbeDesign, ProbeMaker
 from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.spec import InputSpec
 from ptynet_plugin.verification.endpoint import Answer, EndpointInfo
+from ptynet_plugin.verification.pictures import compress
 from ptynet_plugin.verification.questions import Questions
 from ptynet_plugin.verification.runner import run_protocol
 
@@ -77,8 +78,6 @@ class Suspect:
         if self.form == "jpeg":
             Image.fromarray(picture).save(stream, "JPEG")
             return stream.getvalue()
-        from ptynet_plugin.verification.pictures import compress
-
         octets = compress(picture, "png")
         if self.form == "base64":
             return json.dumps({"inputs": [{"data": [base64.b64encode(octets).decode()]}]}).encode()
@@ -86,7 +85,7 @@ class Suspect:
 
 
 def make_questions(
-    *, covers: int = 1, spec: InputSpec = SPEC, symbols: int = 64, claim_folder: Path | None = None
+    *, covers: int = 1, spec: InputSpec = SPEC, symbols: int = 48, claim_folder: Path | None = None
 ) -> Questions:
     maker = ProbeMaker(KEY.probe_secret(), ProbeDesign(color="RGB", bits=64, symbols=symbols))
     claim: Claim = (
