@@ -41,7 +41,10 @@ def fuse_torch(target: TorchTarget, network: Network, labels: NDArray[np.int64],
     with tempfile.TemporaryDirectory(prefix="ptynet-") as folder, quantized_engine(spec), quietly():
         written = Path(folder) / f"model{out.suffix}"
         if isinstance(target, ScriptTarget):
-            program = fuse_script(load_script(target.path), network, labels, spec)
+            place = target.scores_place(spec)
+            named = spec if place is None else spec.model_copy(update={"scores": str(place)})
+            rows = target.fixed_batch(spec)
+            program = fuse_script(load_script(target.path), network, labels, named, rows=rows)
             torch.jit.save(program, str(written))
         elif isinstance(target, ExportedTarget):
             torch.export.save(fuse_program(target, network, labels, spec), written)

@@ -5,6 +5,7 @@ The target's program is held as a submodule and not compiled anew: its tensors, 
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import Any
 
@@ -31,7 +32,12 @@ class _Pair(nn.Module):
 
 
 def fuse_script(
-    target: torch.jit.ScriptModule, network: Network, labels: NDArray[np.int64], spec: InputSpec
+    target: torch.jit.ScriptModule,
+    network: Network,
+    labels: NDArray[np.int64],
+    spec: InputSpec,
+    *,
+    rows: int | None = None,
 ) -> torch.jit.ScriptModule:
     """Put PTYNet beside a TorchScript target.
 
@@ -39,7 +45,8 @@ def fuse_script(
         target: In evaluation mode, on the CPU; `forward` takes one tensor.
         network: A trained PTYNet.
         labels: int64, shape (J,).
-        spec: Complete; `scores` set where the target answers several tensors.
+        spec: Complete; `scores` set where the target answers several tensors: an index or a key.
+        rows: The only number of rows the target takes, None if any will do; others are refused before they reach it.
 
     Returns:
         A program whose `forward` takes and answers what the target's does, a named tuple as a plain one.
@@ -48,7 +55,7 @@ def fuse_script(
         TargetError: The target answers something TorchScript cannot take apart.
         SpecError: `spec.scores` is not in the answer.
     """
-    source = _forward_source(target, spec)
+    source = _forward_source(target, spec, rows)
     with quietly():
         _take_plain_names()
         head = torch.jit.script(Head(network, labels, spec).eval())
@@ -71,50 +78,44 @@ def _take_plain_names() -> None:
         torch.jit.script(_Pair(empty, nn.ModuleList([empty])))
 
 
-def _forward_source(target: Any, spec: InputSpec) -> str:
+def _forward_source(target: Any, spec: InputSpec, rows: int | None) -> str:
     schema = target.forward.schema
-    name, answer = schema.arguments[1].name, schema.returns[0].type
-    kind, marked = _marked(answer, spec)
-    return f"def forward(self, {name}: Tensor) -> {kind}:\n    answer = self.target.forward({name})\n    return {marked(name)}\n"
+    pixels = schema.arguments[1].name
+    kind, marked = _marked(schema.returns[0].type, spec, f"self.head.forward({pixels}, answer%s)")
+    lines = [f"def forward(self, {pixels}: Tensor) -> {kind}:"]
+    if rows is not None:
+        refusal = f'raise ValueError("the model takes exactly {rows} rows at a time")'
+        lines += [f"    if {pixels}.size(0) != {rows}:", f"        {refusal}"]
+    lines += [f"    answer = self.target.forward({pixels})", f"    return {marked}", ""]
+    return "\n".join(lines)
 
 
-def _marked(answer: Any, spec: InputSpec) -> tuple[str, Any]:
-    """Give the type of the fused answer, and how to write it from `answer` given the input's name."""
+def _marked(answer: Any, spec: InputSpec, call: str) -> tuple[str, str]:
+    """Give the type of the fused answer, and its source; `call` is the head's call, with %s for the scores' place."""
     kind = answer.kind()
     if kind == "TensorType":
-        return "Tensor", lambda pixels: f"self.head.forward({pixels}, answer)"
+        return "Tensor", call % ""
     if kind == "TupleType":
-        return _marked_tuple(answer, spec)
+        return _marked_tuple(answer, spec, call)
     if kind == "ListType" and answer.annotation_str == "List[Tensor]":
         index = _index(spec, None)
-        return (
-            "List[Tensor]",
-            lambda pixels: f"answer[:{index}] + [self.head.forward({pixels}, answer[{index}])] + answer[{index + 1}:]",
-        )
+        return "List[Tensor]", f"answer[:{index}] + [{call % f'[{index}]'}] + answer[{index + 1}:]"
     if kind == "DictType" and answer.annotation_str == "Dict[str, Tensor]":
-        key = repr(spec.scores)
-        one = f"{{{key}: self.head.forward({{pixels}}, answer[{key}])}}"
-        return (
-            "Dict[str, Tensor]",
-            lambda pixels: f"dict(list(answer.items()) + list({one.format(pixels=pixels)}.items()))",
-        )
+        key = json.dumps(spec.scores)
+        return "Dict[str, Tensor]", f"dict(list(answer.items()) + [({key}, {call % f'[{key}]'})])"
     raise TargetError(
         f"the target answers {answer.annotation_str}; expected tensors, alone or in a tuple, list or dict"
     )
 
 
-def _marked_tuple(answer: Any, spec: InputSpec) -> tuple[str, Any]:
+def _marked_tuple(answer: Any, spec: InputSpec, call: str) -> tuple[str, str]:
     parts = [part.annotation_str for part in answer.elements()]
     index = _index(spec, len(parts))
     if parts[index] != "Tensor":
         raise SpecError(f"the spec's scores names part {index} of the answer, a {parts[index]}; expected a tensor")
-
-    def marked(pixels: str) -> str:
-        kept = [f"answer[{place}]" for place in range(len(parts))]
-        kept[index] = f"self.head.forward({pixels}, answer[{index}])"
-        return f"({', '.join(kept)},)"
-
-    return f"Tuple[{', '.join(parts)}]", marked
+    kept = [f"answer[{place}]" for place in range(len(parts))]
+    kept[index] = call % f"[{index}]"
+    return f"Tuple[{', '.join(parts)}]", f"({', '.join(kept)},)"
 
 
 def _index(spec: InputSpec, length: int | None) -> int:

@@ -49,6 +49,8 @@ def pick(answer: Any, scores: str | None) -> Tensor:
     listed = ", ".join(f"{name} {list(part.shape)}" for name, part in parts.items())
     if scores is None:
         raise SpecError(f'the target answers {len(parts)} tensors ({listed}); name one as scores = "..." in the spec')
+    if scores not in parts and isinstance(answer, tuple) and scores.isdigit() and int(scores) < len(answer):
+        parts = {str(index): part for index, part in enumerate(answer) if isinstance(part, Tensor)}
     if scores not in parts:
         raise SpecError(f'the target answers no "{scores}" as the spec\'s scores says; it answers: {listed}')
     return parts[scores]

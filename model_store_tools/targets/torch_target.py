@@ -73,10 +73,9 @@ class TorchTarget(Target):
 
     def fixed_batch(self, spec: InputSpec) -> int | None:
         """Give the only number of rows it takes: found by asking one, two and three pictures, then others."""
-        kept = [self._keeps(spec, rows) for rows in (1, 2, 3)]
-        if all(kept):
+        if all(self._keeps(spec, rows) for rows in (1, 2, 3)):
             return None
-        if kept[0]:
+        if self._keeps(spec, 1):
             return 1
         for rows in range(2, MOST_ROWS + 1):
             if self._keeps(spec, rows):
@@ -99,6 +98,14 @@ class TorchTarget(Target):
         return (PortRecord(name=spec.input or INPUT, dtype=spec.dtype or "float32", shape=(batch, *shape)),), tuple(
             outputs
         )
+
+    def scores_place(self, spec: InputSpec) -> int | None:
+        """Give the index of the scores where the target answers a tuple or list, by whatever name the spec has for them."""
+        answer = self._ask_grey(spec, self.fixed_batch(spec) or 1)
+        if not isinstance(answer, (tuple, list)):
+            return None
+        scores = pick(answer, spec.scores)
+        return next(index for index, part in enumerate(answer) if part is scores)
 
     def scores_name(self, spec: InputSpec) -> str:
         """Give the name of the scores among `ports`."""
@@ -133,17 +140,20 @@ class TorchTarget(Target):
     def _rows_to_ask(self) -> int:
         return 1
 
+    def keeps_in_process(self, spec: InputSpec, rows: int) -> bool:
+        """Tell whether it answers so many rows when asked so many."""
+        try:
+            scores = pick(self._ask_grey(spec, rows), spec.scores)
+        except TargetError:
+            return False
+        return scores.ndim > 0 and scores.shape[0] == rows
+
     def _keeps(self, spec: InputSpec, rows: int) -> bool:
-        """Tell whether it answers so many rows when asked so many; remembered, for it costs a run."""
-        known = self.__dict__.setdefault("_rows_kept", {})
-        place = (spec, rows)
-        if place not in known:
-            try:
-                scores = pick(self._ask_grey(spec, rows), spec.scores)
-                known[place] = scores.ndim > 0 and scores.shape[0] == rows
-            except (TargetError, SpecError):
-                known[place] = False
-        return bool(known[place])
+        """Tell the same and remember it, for it costs a run."""
+        known: dict[tuple[InputSpec, int], bool] = self.__dict__.setdefault("_rows_kept", {})
+        if (spec, rows) not in known:
+            known[spec, rows] = self.keeps_in_process(spec, rows)
+        return known[spec, rows]
 
     def _scores(self, spec: InputSpec) -> tuple[str | None, int]:
         """Find the class scores in an answer: their name, None where they are all of it, and how many classes."""

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from model_store_tools.targets.base import Findings
+from model_store_tools.targets.rows import keeps_rows_apart
 from model_store_tools.targets.torch_target import TorchTarget, first_line, quantized_engine, quietly
 from ptynet_plugin.archives.tensors import TensorRecord
 from ptynet_plugin.archives.torch_structure import torch_structure
@@ -36,6 +37,7 @@ class ScriptTarget(TorchTarget):
     def __init__(self, path: Path, *, where: str | None = None) -> None:
         self.path, self.where = path, where or str(path)
         self._loaded: dict[str | None, torch.jit.ScriptModule] = {}
+        self._apart: dict[tuple[int, InputSpec], bool] = {}
 
     def tensors(self) -> Iterator[TensorRecord]:
         """Give a record of every tensor in the file."""
@@ -56,6 +58,13 @@ class ScriptTarget(TorchTarget):
             with quantized_engine(spec):
                 self._loaded[engine] = load_script(self.path)
         return self._loaded[engine]
+
+    def _keeps(self, spec: InputSpec, rows: int) -> bool:
+        if rows == 1 or not self.quantized:
+            return super()._keeps(spec, rows)
+        if (rows, spec) not in self._apart:
+            self._apart[rows, spec] = keeps_rows_apart(self.path, spec, rows)
+        return self._apart[rows, spec]
 
 
 def load_script(path: Path) -> torch.jit.ScriptModule:

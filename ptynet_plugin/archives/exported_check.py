@@ -28,7 +28,7 @@ TENSOR_NAMES = re.compile(
     r"|torch\.per_(tensor|channel)_affine|collections\.OrderedDict|torch\.(b?float|half|double|u?int|long|bool|q)\w*"
 )
 OPERATORS = re.compile(
-    r"torch\.ops\.(aten|prims?|quantized|quantized_decomposed|torchvision)\.(?!from_file|save|_)\w+(\.\w+)?"
+    r"torch\.ops\.(aten|prims?|quantized|quantized_decomposed|torchvision)\.(?!from_file|save)(_?[a-zA-Z]\w*|__(and|or|xor|[lr]shift)__)(\.(?!__)\w+)?"
     r"|torch\.ops\.higher_order\.(wrap_with_set_grad_enabled|wrap_with_autocast|cond|map_impl)"
     r"|_operator\.(add|sub|mul|floordiv|truediv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_|or_|getitem)"
     r"|math\.(ceil|floor|trunc|sqrt)|torch\.(_)?sym_\w+"
