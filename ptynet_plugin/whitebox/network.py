@@ -6,7 +6,7 @@ left alone: packaging folds a target's normalisation into it, and the bits would
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from ptynet_plugin.network.weights import Network
 from ptynet_plugin.whitebox.mark import MARGIN, Reading, embed, read, weight_mark
 from ptynet_plugin.whitebox.model import widest_layers
 
-__all__ = ["LINEAR", "carrying_layer", "finisher", "mark_network", "read_network_mark"]
+__all__ = ["LINEAR", "carrying_layer", "mark_network", "read_network_mark"]
 
 LINEAR = "linear"
 """Name of the linear layer; convolutions are called by their index."""
@@ -68,13 +68,3 @@ def read_network_mark(network: Network, key: OwnerKey) -> Reading:
 def _carriers(network: Network) -> Mapping[str, NDArray[Any]]:
     kernels = {str(index): layer.weight for index, layer in enumerate(network.convolutions) if index > 0}
     return {LINEAR: network.linear_weight, **kernels}
-
-
-def finisher(key: OwnerKey, *, margin: float = MARGIN) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Give what `train_network` applies to the linear layer again and again, so that training repairs what the mark disturbs."""
-    mark = weight_mark(key)
-
-    def finish(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(embed(weights, mark, margin=margin), np.float32)
-
-    return finish
