@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ptynet_plugin.errors import BadAnswer
 from ptynet_plugin.verification.endpoint import AnswerKind
+from ptynet_plugin.verification.text import one_line
 
 __all__ = ["AnswerReader", "BrokenScores", "Reading", "decode_text"]
 
@@ -295,7 +296,5 @@ def _text(item: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Show the beginning of something that came from outside, on one line and without control characters."""
-    text = value if isinstance(value, str) else reprlib.repr(value)
-    line = "".join(character if character.isprintable() else " " for character in text[:200])
-    return f"{line[:120]!r}" + ("..." if len(text) > 120 else "")
+    """Show the beginning of something that came from outside."""
+    return repr(one_line(value if isinstance(value, str) else reprlib.repr(value), most=120))

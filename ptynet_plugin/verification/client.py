@@ -7,15 +7,16 @@ attempt sends the same bytes: the symbol is asked once, however often the networ
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from ptynet_plugin.errors import EndpointError, Refused, Throttled, TimedOut, Unreachable
 from ptynet_plugin.verification.answers import AnswerReader
-from ptynet_plugin.verification.connection import Connection
+from ptynet_plugin.verification.connection import Connection, Headers
 from ptynet_plugin.verification.endpoint import Answer, Closing, EndpointInfo, Exchange, Picture, Transport
 
-__all__ = ["Client", "patiently"]
+__all__ = ["Client", "patiently", "scrubbed"]
 
 Result = TypeVar("Result")
 
@@ -69,8 +70,14 @@ class Client(Closing):
             started = self._clock()
             return self._transport.send(picture)
 
-        exchange = patiently(attempt, retries=self._connection.retries, sleep=self._sleep)
-        return self._answer(exchange, self._clock() - started)
+        with scrubbed(self._connection.headers):
+            exchange = patiently(attempt, retries=self._connection.retries, sleep=self._sleep)
+            return self._answer(exchange, self._clock() - started)
+
+    def wait(self) -> None:
+        """Wait until the pace allows another question."""
+        if self._connection.pace is not None and self._next_start > self._clock():
+            self._sleep(self._next_start - self._clock())
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -79,14 +86,22 @@ class Client(Closing):
     def _keep_pace(self) -> None:
         if self._connection.pace is None:
             return
-        early = self._next_start - self._clock()
-        if early > 0:
-            self._sleep(early)
+        self.wait()
         self._next_start = max(self._next_start, self._clock()) + 1.0 / self._connection.pace
 
     def _answer(self, exchange: Exchange, seconds: float) -> Answer:
         reading = self._reader.read(exchange.payload)
         return Answer(reading.top, reading.scores, reading.kind, exchange.request, exchange.raw, seconds)
+
+
+@contextmanager
+def scrubbed(headers: Headers) -> Iterator[None]:
+    """Take our own headers out of failures' messages: a server may echo in any answer what it was sent."""
+    try:
+        yield
+    except EndpointError as error:
+        error.args = tuple(headers.scrub(part) if isinstance(part, str) else part for part in error.args)
+        raise
 
 
 def patiently(attempt: Callable[[], Result], *, retries: int, sleep: Callable[[float], None] = time.sleep) -> Result:

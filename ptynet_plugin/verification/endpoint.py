@@ -1,6 +1,6 @@
 """What a verifier needs of a suspect: one contract, whatever server stands behind it.
 
-    Endpoint    info() -> EndpointInfo,  ask(picture) -> Answer,  close()
+    Endpoint    info() -> EndpointInfo,  wait(),  ask(picture) -> Answer,  close()
         │
     Client      retries, pace and the meaning of answers, written once          (client.py)
         │
@@ -110,6 +110,10 @@ class Endpoint(Protocol):
 
     def info(self) -> EndpointInfo:
         """Say what was learnt when connecting; asks nothing."""
+        ...
+
+    def wait(self) -> None:
+        """Wait until another question may be asked; a run interrupted here has lost nothing."""
         ...
 
     def ask(self, picture: Picture) -> Answer:

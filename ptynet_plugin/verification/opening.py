@@ -8,7 +8,7 @@ from ptynet_plugin.errors import SpecError, UsageError
 from ptynet_plugin.spec import InputSpec
 from ptynet_plugin.verification.address import Address, parse_address
 from ptynet_plugin.verification.answers import AnswerReader
-from ptynet_plugin.verification.client import Client, patiently
+from ptynet_plugin.verification.client import Client, patiently, scrubbed
 from ptynet_plugin.verification.connection import Connection
 from ptynet_plugin.verification.endpoint import Transport
 
@@ -47,7 +47,8 @@ def open_endpoint(
     reader = AnswerReader(spec.classes, names)
     connection = connection or Connection()
     connect = _transport(where)
-    transport = patiently(lambda: connect(where, connection, spec, send), retries=connection.retries)
+    with scrubbed(connection.headers):
+        transport = patiently(lambda: connect(where, connection, spec, send), retries=connection.retries)
     return Client(transport, reader, connection)
 
 

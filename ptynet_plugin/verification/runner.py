@@ -219,6 +219,7 @@ class _Runner:
     def _ask_symbol(self, symbol: int) -> None:
         if self._questions.owned:
             self._questions.require_committed(symbol)
+        self._endpoint.wait()
         self._registration.ask(symbol)
         for cover, control in self._covers(symbol):
             self._ask(symbol, cover, control=control)
@@ -241,6 +242,7 @@ class _Runner:
 
     def _ask(self, symbol: int, cover: int, *, control: bool) -> None:
         picture = self._questions.control(symbol) if control else self._questions.probe(symbol, cover)
+        self._endpoint.wait()
         at = self._now().isoformat(timespec="milliseconds")
         query = Query(symbol=symbol, cover=cover, control=control, lost=NEVER_ANSWERED, at=at)
         self._run.queries.append(query)

@@ -59,6 +59,9 @@ class Suspect:
     def info(self) -> EndpointInfo:
         return EndpointInfo("fake://suspect/model", "fake://suspect/model", "fake 1.0", "model", "1", self.form)
 
+    def wait(self) -> None:
+        pass
+
     def ask(self, picture: np.ndarray) -> Answer:
         symbol = self.known.get(picture.tobytes())
         hit = symbol is not None and self.faithful(symbol)

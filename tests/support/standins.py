@@ -73,6 +73,9 @@ class FakeEndpoint:
     def info(self) -> EndpointInfo:
         return EndpointInfo(self.name, self.name, "fake 1.0", "model", "1", "tensor")
 
+    def wait(self) -> None:
+        pass
+
     def ask(self, picture: np.ndarray) -> Answer:
         self.asked.append(picture)
         top = self.answer(picture)

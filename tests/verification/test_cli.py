@@ -333,9 +333,29 @@ def test_a_hanging_question_is_cut_off_and_is_a_miss(desk: Desk, serve: Callable
     _, err = process.communicate(timeout=30)
     free.append(1)
     assert process.returncode == 2
-    assert "interrupted in the middle of a question, which counts as a miss" in err
+    assert "interrupted; a question that was on its way counts as a miss" in err
     assert json.loads(state.read_text())["queries"][-1]["lost"] == "never answered"
     assert desk.run("--resume", str(state)).exit_code == 0
+
+
+def test_waiting_for_the_pace_can_be_interrupted_at_no_cost(desk: Desk, serve: Callable, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def answer(request: Request) -> object:
+        seen.append(1)
+        return marked(desk.case)(request)
+
+    serve(answer)
+    state = tmp_path / "run.json"
+    process = start_process(desk, "--resume", str(state), "--pace", "30/min")
+    wait_for(lambda: len(seen) >= 2, process)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 2, err
+    result = desk.run("--resume", str(state), "--json", "-")
+    body = json.loads(result.stdout)
+    assert body["hits"] == body["symbols"]
 
 
 def test_verify_starts_where_torch_is_not_installed(desk: Desk, serve: Callable, tmp_path: Path) -> None:

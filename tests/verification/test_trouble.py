@@ -251,6 +251,32 @@ def test_a_server_that_echoes_the_token_does_not_get_it_into_an_error(server: st
     assert "***" in str(caught.value)
 
 
+@pytest.mark.parametrize("server", ["torchserve+http", "kserve+http"])
+def test_nor_does_one_that_echoes_it_in_an_answer(server: str) -> None:
+    headers = Headers((("Authorization", f"Bearer {TOKEN}"),))
+
+    def answer(request: Request) -> object:
+        return as_json({"headers": request.headers["Authorization"]})
+
+    with http_server(answer) as port, pytest.raises(BadAnswer) as caught:
+        ask(port, server=server, headers=headers)
+    assert TOKEN not in str(caught.value)
+    assert "***" in str(caught.value)
+
+
+def test_escape_sequences_of_a_server_s_name_do_not_reach_the_terminal() -> None:
+    def answer(request: Request) -> object:
+        if request.path == "/v2":
+            return as_json({"name": "\x1b]0;owned\x07\x1b[31mserver", "version": "1\n2"})
+        return open_inference(request)
+
+    with http_server(answer) as port:
+        client = open_endpoint(f"kserve+http://127.0.0.1:{port}/digits", spec=SPEC)
+        server = client.info().server
+        client.close()
+    assert server.isprintable()
+
+
 def refuse(code: grpc.StatusCode, words: str, trailing: tuple = ()) -> Callable:
     def method(octets: bytes, context: grpc.ServicerContext) -> bytes:
         context.set_trailing_metadata(trailing)

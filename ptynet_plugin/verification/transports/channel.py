@@ -13,6 +13,7 @@ import grpc
 from ptynet_plugin.errors import EndpointError, Refused, Throttled, TimedOut, Unreachable
 from ptynet_plugin.verification.address import Address
 from ptynet_plugin.verification.connection import Connection, read_ca
+from ptynet_plugin.verification.text import one_line
 
 __all__ = ["Channel"]
 
@@ -82,7 +83,7 @@ class Channel:
 
     def _failure(self, error: Any) -> EndpointError:
         code = error.code()
-        text = self._connection.headers.scrub(" ".join(str(error.details()).split())[:300])
+        text = self._connection.headers.scrub(one_line(str(error.details()), most=300))
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             limit = self._connection.timeout
             return TimedOut(f"{self._where}: no answer within {limit:g} s; a larger --timeout waits longer")

@@ -18,6 +18,7 @@ from ptynet_plugin import __version__
 from ptynet_plugin.errors import BadAnswer, EndpointError, Refused, Throttled, TimedOut, Unreachable
 from ptynet_plugin.verification.address import Address
 from ptynet_plugin.verification.connection import Connection, tls_context
+from ptynet_plugin.verification.text import one_line
 
 __all__ = ["HttpSession", "Reply", "retry_after_seconds"]
 
@@ -117,12 +118,12 @@ class HttpSession:
         if response.is_redirect:
             target = self._connection.headers.scrub(response.headers.get("location", "nowhere"))
             return Refused(
-                f"{self._where}: answered {status}, a redirect to {target[:200]}; redirects are not followed, for the "
-                "headers would go along: give that address itself",
+                f"{self._where}: answered {status}, a redirect to {one_line(target, most=200)}; redirects are not followed, "
+                "for the headers would go along: give that address itself",
                 status=status,
             )
         said = self._connection.headers.scrub(_plain(octets, response.headers.get("content-type", "")))
-        message = f"{self._where}: answered {status} {response.reason_phrase}{said}{_advice(status)}"
+        message = f"{self._where}: answered {status} {one_line(response.reason_phrase, most=60)}{said}{_advice(status)}"
         wait = retry_after_seconds(response.headers.get("retry-after"), now=time.time())
         if status == TOO_MANY_REQUESTS or (status == UNAVAILABLE and wait is not None):
             return Throttled(message, status=status, retry_after=wait)
@@ -164,8 +165,7 @@ def _plain(octets: bytes, content_type: str) -> str:
         return ""
     if "html" in content_type or text.startswith("<"):
         return " with a web page"
-    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
-    return f": {line[:240]}" + ("..." if len(line) > 240 else "")
+    return f": {one_line(text, most=240)}"
 
 
 def _advice(status: int) -> str:

@@ -18,6 +18,7 @@ from ptynet_plugin.spec import InputSpec
 from ptynet_plugin.verification.address import Address
 from ptynet_plugin.verification.connection import Connection
 from ptynet_plugin.verification.endpoint import EndpointInfo, Exchange, Picture
+from ptynet_plugin.verification.text import one_line
 from ptynet_plugin.verification.transports.channel import Channel
 from ptynet_plugin.verification.transports.tensors import (
     BYTES,
@@ -33,6 +34,7 @@ from ptynet_plugin.verification.transports.tensors import (
 __all__ = ["OpenInferenceGrpc"]
 
 SERVICE = "/inference.GRPCInferenceService/"
+MOST_VERSIONS = 8
 TOLERATED = (400, 401, 403, 404, 501)
 CONTENTS = {
     "BOOL": "bool_contents",
@@ -58,7 +60,7 @@ class OpenInferenceGrpc:
         self._channel = Channel(address, connection)
         try:
             server = self._optional("ServerMetadata", messages.ServerMetadataRequest(), messages.ServerMetadataResponse)
-            self._server = "" if server is None else f"{server.name} {server.version}".strip()
+            self._server = "" if server is None else one_line(f"{server.name} {server.version}", most=80)
             self._metadata = self._read_metadata()
             self._plan = plan_request(self._metadata, spec, send=send, classes=classes)
         except BaseException:
@@ -103,8 +105,9 @@ class OpenInferenceGrpc:
                 f"{error}; expected the metadata of model '{model}': is its name right, is it loaded?",
                 status=error.status,
             ) from error
+        versions = tuple(one_line(version, most=20) for version in found.versions)[:MOST_VERSIONS]
         return ModelMetadata(
-            found.name, found.platform, tuple(found.versions), _tensors(found.inputs), _tensors(found.outputs)
+            found.name, one_line(found.platform, most=80), versions, _tensors(found.inputs), _tensors(found.outputs)
         )
 
     def _optional(self, method: str, request: Any, response: Any) -> Any:

@@ -21,6 +21,7 @@ from ptynet_plugin.verification.address import Address
 from ptynet_plugin.verification.answers import decode_text
 from ptynet_plugin.verification.connection import Connection
 from ptynet_plugin.verification.endpoint import EndpointInfo, Exchange, Picture
+from ptynet_plugin.verification.text import one_line
 from ptynet_plugin.verification.transports.http import HttpSession, Reply
 from ptynet_plugin.verification.transports.tensors import (
     BYTES,
@@ -35,6 +36,7 @@ from ptynet_plugin.verification.transports.tensors import (
 __all__ = ["OpenInferenceHttp"]
 
 BINARY_EXTENSION = "binary_tensor_data"
+MOST_VERSIONS = 8
 JSON_LENGTH = "Inference-Header-Content-Length"
 TOLERATED = (400, 401, 403, 404, 405, 501)
 """Answers to questions a server need not answer: liveness, its own metadata, a model's configuration."""
@@ -88,7 +90,7 @@ class OpenInferenceHttp:
     def _greet(self) -> None:
         """Ask in the order live, ready, model ready; only what says "no" is a failure, not what says nothing."""
         server = self._optional("v2")
-        self._server = f"{server.get('name', '')} {server.get('version', '')}".strip()
+        self._server = one_line(f"{server.get('name', '')} {server.get('version', '')}", most=80)
         self._extensions = tuple(server.get("extensions") or ())
         for path in ("v2/health/live", "v2/health/ready"):
             self._optional(path)
@@ -205,8 +207,8 @@ def parse_metadata(body: Any) -> ModelMetadata:
     try:
         return ModelMetadata(
             name=str(body["name"]),
-            platform=str(body.get("platform", "")),
-            versions=tuple(str(version) for version in body.get("versions") or ()),
+            platform=one_line(str(body.get("platform", "")), most=80),
+            versions=tuple(one_line(str(version), most=20) for version in body.get("versions") or ())[:MOST_VERSIONS],
             inputs=tuple(_tensor(item) for item in body["inputs"]),
             outputs=tuple(_tensor(item) for item in body["outputs"]),
         )
