@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["Labelled", "cifar_test", "cifar_test_jpeg", "cifar_train", "imagenet_samples", "mnist"]
+__all__ = ["Labelled", "cifar_test", "cifar_test_jpeg", "cifar_train", "imagenet_samples", "mnist", "zipped_pictures"]
 
 IMAGENET_SIDE = 224
 
@@ -74,6 +75,13 @@ def mnist(data: Path, split: str) -> Labelled:
     labels = gzip.decompress((folder / f"{split}-labels-idx1-ubyte.gz").read_bytes())[8:]
     pictures = np.frombuffer(pixels, np.uint8).reshape(-1, 28, 28, 1)
     return Labelled(pictures, np.frombuffer(labels, np.uint8).astype(np.int64))
+
+
+def zipped_pictures(archive: Path) -> Iterator[NDArray[np.uint8]]:
+    """Every JPEG of a zip in the order of names, each RGB at its own size."""
+    with zipfile.ZipFile(archive) as file:
+        for name in sorted(name for name in file.namelist() if name.lower().endswith((".jpg", ".jpeg"))):
+            yield np.asarray(Image.open(io.BytesIO(file.read(name))).convert("RGB"))
 
 
 def _cifar(data: Path, batches: list[int]) -> Labelled:

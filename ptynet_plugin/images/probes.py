@@ -25,7 +25,8 @@ GENERATOR = "probes/v1"
 """Version of everything between secret and picture; a change that moves one pixel changes it."""
 
 DEFAULT_SYMBOLS = 512
-DEFAULT_STRENGTH = 128
+DEFAULT_STRENGTH = 141
+"""0.55: at 0.5 one probe in a hundred is lost to JPEG at quality 30 on 32x32 pixels, at 0.55 none in a thousand."""
 
 SMALLEST_SIDE, LARGEST_SIDE = 8, 4096
 

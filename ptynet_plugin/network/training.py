@@ -46,9 +46,8 @@ LEAST_RECOGNISED = 0.98
 """Share of held-out probes, half of them disturbed, that a mark must recognise to be worth writing."""
 
 SELF_TEST_PROBES = 512
-FINISH_FROM = 0.6
-"""From this share of the steps on, `finish` is applied again and again, so that training repairs what it disturbs."""
-FINISH_EVERY = 10
+FINISH_AT = (0.6, 0.8, 1.0)
+"""Shares of the steps after which `finish` is applied; training repairs what it disturbs."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class TrainingPlan:
         architecture: Shape of the network.
     """
 
-    steps: int = 700
+    steps: int = 450
     batch: int = 256
     negatives: float = 0.2
     covers: int = 6144
@@ -216,8 +215,7 @@ def _optimise(
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
         optimiser.step()
         schedule.step()
-        last = step == plan.steps - 1
-        if finish and (last or (step >= FINISH_FROM * plan.steps and step % FINISH_EVERY == 0)):
+        if finish and step + 1 in {round(share * plan.steps) for share in FINISH_AT}:
             _apply(finish, model)
         if progress:
             progress(step + 1, plan.steps)

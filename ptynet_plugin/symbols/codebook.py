@@ -21,7 +21,7 @@ MAX_CORRELATION = 0.35
 
 MAX_SYMBOLS = 4096
 
-TRIALS = 200_000
+TRIALS = 20_000
 
 
 def code_words(secret: bytes, *, symbols: int, bits: int) -> NDArray[np.int8]:

@@ -1,0 +1,57 @@
+"""How long does training a mark take, and how much memory?
+
+    python -m benchmarks.train_mark [--color RGB] [--symbols 512] [--json F]
+
+Trains in a process of its own and reports wall time, processor time and the highest resident memory. Judge by processor time
+on a machine that is busy otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+
+def measured(color: str, symbols: int) -> dict[str, float]:
+    """Train one mark in this process."""
+    from model_store_tools.training import train_mark  # noqa: PLC0415 -- loading torch belongs to what is measured
+    from ptynet_plugin.keys import OwnerKey  # noqa: PLC0415
+    from ptynet_plugin.network.cost import flops, parameters  # noqa: PLC0415
+
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        trained = train_mark(OwnerKey(bytes(range(32))), Path(folder) / "MARK", color=color, symbols=symbols)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "wall_seconds": time.monotonic() - started,
+        "cpu_seconds": used.ru_utime + used.ru_stime,
+        "peak_megabytes": used.ru_maxrss / 1024,
+        "recognised": trained.recognised,
+        "parameters": parameters(trained.network),
+        "megaflop": flops(trained.network) / 1e6,
+        "tau": trained.network.tau,
+    }
+
+
+def main() -> None:
+    """Print what training took."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--color", choices=["RGB", "GRAY"], default="RGB")
+    parser.add_argument("--symbols", type=int, default=512)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        result = pool.apply(measured, (given.color, given.symbols))
+    for name, value in result.items():
+        print(f"{name:16s} {value:12.4g}")
+    if given.json:
+        given.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
