@@ -212,6 +212,20 @@ def test_hidden_metadata_needs_both_names_in_the_spec() -> None:
         client.close()
 
 
+def test_metadata_hidden_by_a_grpc_server_too() -> None:
+    methods = open_inference_grpc()
+    del methods["/inference.GRPCInferenceService/ModelMetadata"]
+    named = SPEC.model_copy(update={"input": "pixels", "scores": "scores"})
+    with grpc_server(methods) as port:
+        where = f"triton+grpc://127.0.0.1:{port}"
+        with open_at(f"{where}/digits", spec=named) as client:
+            assert client.ask(picture(0)).top == 0
+        with pytest.raises(Refused, match="UNIMPLEMENTED.*expected the metadata of model 'digits'"):
+            open_at(f"{where}/digits")
+        with pytest.raises(UsageError, match="no path before the model's name"):
+            open_at(f"{where}/tenant/digits")
+
+
 def test_classification_is_never_asked_for() -> None:
     """One such request kills Triton before 2.59.1 where the output holds byte strings."""
     bodies: list[bytes] = []

@@ -10,7 +10,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes to stderr on 
 
 import grpc
 
-from ptynet_plugin.errors import EndpointError, Refused, Throttled, TimedOut, Unreachable
+from ptynet_plugin.errors import EndpointError, Refused, Throttled, TimedOut, Unreachable, UsageError
 from ptynet_plugin.verification.address import Address
 from ptynet_plugin.verification.connection import Connection, read_ca
 from ptynet_plugin.verification.text import one_line
@@ -41,6 +41,8 @@ class Channel:
     """
 
     def __init__(self, address: Address, connection: Connection) -> None:
+        if address.prefix:
+            raise UsageError(f"{address}: a gRPC endpoint has no path before the model's name")
         self._where = str(address)
         self._connection = connection
         self._metadata = tuple((name.lower(), value) for name, value in connection.headers.items)

@@ -23,9 +23,11 @@ from ptynet_plugin.verification.transports.channel import Channel
 from ptynet_plugin.verification.transports.tensors import (
     BYTES,
     DTYPES,
+    HIDDEN,
     ModelMetadata,
     Plan,
     TensorMetadata,
+    metadata_from_spec,
     pack_strings,
     plan_request,
     unpack,
@@ -61,7 +63,7 @@ class OpenInferenceGrpc:
         try:
             server = self._optional("ServerMetadata", messages.ServerMetadataRequest(), messages.ServerMetadataResponse)
             self._server = "" if server is None else one_line(f"{server.name} {server.version}", most=80)
-            self._metadata = self._read_metadata()
+            self._metadata = self._read_metadata(spec)
             self._plan = plan_request(self._metadata, spec, send=send, classes=classes)
         except BaseException:
             self._channel.close()
@@ -94,13 +96,15 @@ class OpenInferenceGrpc:
         request.raw_input_contents.append(octets)
         return request
 
-    def _read_metadata(self) -> ModelMetadata:
+    def _read_metadata(self, spec: InputSpec) -> ModelMetadata:
         model = self._address.model
         request = messages.ModelMetadataRequest(name=model, version=self._address.version or "")
         parse = _parser(messages.ModelMetadataResponse)
         try:
             found, _ = self._channel.call(f"{SERVICE}ModelMetadata", request.SerializeToString(), parse)
         except Refused as error:
+            if error.status in HIDDEN and spec.input and spec.scores:
+                return metadata_from_spec(model, spec)
             raise Refused(
                 f"{error}; expected the metadata of model '{model}': is its name right, is it loaded?",
                 status=error.status,

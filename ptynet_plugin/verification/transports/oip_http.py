@@ -25,9 +25,11 @@ from ptynet_plugin.verification.text import one_line
 from ptynet_plugin.verification.transports.http import HttpSession, Reply
 from ptynet_plugin.verification.transports.tensors import (
     BYTES,
+    HIDDEN,
     ModelMetadata,
     Plan,
     TensorMetadata,
+    metadata_from_spec,
     pack_strings,
     plan_request,
     unpack,
@@ -99,8 +101,8 @@ class OpenInferenceHttp:
         try:
             reply = self._session.get(self._model_path())
         except Refused as error:
-            if error.status in (403, 405, 501) and spec.input and spec.scores:
-                return _from_spec(self._address.model, spec)
+            if error.status in HIDDEN and spec.input and spec.scores:
+                return metadata_from_spec(self._address.model, spec)
             raise Refused(
                 f"{error}; expected the metadata of model '{self._address.model}': is its name right, is it loaded?",
                 status=error.status,
@@ -220,11 +222,3 @@ def parse_metadata(body: Any) -> ModelMetadata:
 
 def _tensor(item: dict[str, Any]) -> TensorMetadata:
     return TensorMetadata(str(item["name"]), str(item["datatype"]), tuple(int(side) for side in item["shape"]))
-
-
-def _from_spec(model: str, spec: InputSpec) -> ModelMetadata:
-    """Stand in for metadata a server keeps to itself; the spec names both tensors."""
-    datatypes = {"float32": "FP32", "float16": "FP16", "float64": "FP64", "uint8": "UINT8", "int8": "INT8"}
-    datatype = datatypes[spec.dtype or "float32"]
-    given = TensorMetadata(spec.input or "", datatype, (-1, -1, -1, -1))
-    return ModelMetadata(model, "", (), (given,), (TensorMetadata(spec.scores or "", "FP32", (-1, -1)),))

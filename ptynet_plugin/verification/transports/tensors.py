@@ -20,7 +20,17 @@ from ptynet_plugin.spec import InputSpec
 from ptynet_plugin.verification.endpoint import Picture
 from ptynet_plugin.verification.pictures import compress
 
-__all__ = ["DTYPES", "ModelMetadata", "Plan", "TensorMetadata", "pack_strings", "plan_request", "unpack"]
+__all__ = [
+    "DTYPES",
+    "HIDDEN",
+    "ModelMetadata",
+    "Plan",
+    "TensorMetadata",
+    "metadata_from_spec",
+    "pack_strings",
+    "plan_request",
+    "unpack",
+]
 
 DTYPES = {
     "BOOL": np.dtype(np.bool_),
@@ -38,7 +48,8 @@ DTYPES = {
 }
 BYTES = "BYTES"
 ENSEMBLE = "ensemble"
-NAMES = {dtype: name for name, dtype in DTYPES.items()}
+HIDDEN = (403, 405, 501)
+"""Statuses with which a server keeps metadata to itself, rather than not knowing the model."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +144,13 @@ def plan_request(metadata: ModelMetadata, spec: InputSpec, *, send: str, classes
     spec = _with_dtype(spec, given, metadata.name)
     batched = _fits(given, spec, metadata.name)
     return Plan(given.name, given.datatype, None, batched, "tensor", output, asked, spec)
+
+
+def metadata_from_spec(model: str, spec: InputSpec) -> ModelMetadata:
+    """Stand in for metadata that a server keeps to itself (`HIDDEN`); the spec must name both tensors."""
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    given = TensorMetadata(spec.input or "", names[np.dtype(spec.dtype or "float32")], (-1, -1, -1, -1))
+    return ModelMetadata(model, "", (), (given,), (TensorMetadata(spec.scores or "", "FP32", (-1, -1)),))
 
 
 def pack_strings(items: Sequence[bytes]) -> bytes:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from ptynet_plugin.errors import BadAnswer, Refused, UsageError
+from ptynet_plugin.errors import BadAnswer, Refused
 from ptynet_plugin.images.encode import encode
 from ptynet_plugin.spec import InputSpec
 from ptynet_plugin.verification.address import Address
@@ -73,8 +73,6 @@ class TorchServeGrpc:
     """One model behind the method `Predictions`; arguments as `TorchServeRest`."""
 
     def __init__(self, address: Address, connection: Connection, *, spec: InputSpec, send: str) -> None:
-        if address.prefix:
-            raise UsageError(f"{address}: a gRPC endpoint has no path before the model's name")
         self._address, self._spec, self._reads = address, spec, _reads(send)
         self._channel = Channel(address, connection)
 
