@@ -1,9 +1,9 @@
 """How many queries does a verdict need?
 
 For an endpoint that answers probes with the keyed label at some rate (the rest by chance): queries until the mark is shown at
-1e-9, decided on the raw p-value as `ptynet verify` does in the first test of a claim, and until the p-value
-adjusted for 2^20, 2^40 and 2^64 tried keys reaches 1e-9. For an endpoint that knows nothing of the key: queries until "not-shown", and how often it is
-shown all the same.
+1e-9, decided on the raw p-value as `ptynet verify` does in the first test of a claim, and until the p-value adjusted for
+2^20, 2^40 and 2^64 tried keys reaches 1e-9. For an endpoint that knows nothing of the key: queries until "not-shown", and how
+often it is shown all the same.
 
     python -m benchmarks.queries [--runs 400] [--seed 1]
 """

@@ -220,7 +220,7 @@ def test_metadata_hidden_by_a_grpc_server_too() -> None:
         where = f"triton+grpc://127.0.0.1:{port}"
         with open_at(f"{where}/digits", spec=named) as client:
             assert client.ask(picture(0)).top == 0
-        with pytest.raises(Refused, match="UNIMPLEMENTED.*expected the metadata of model 'digits'"):
+        with pytest.raises(Refused, match=r"UNIMPLEMENTED.*expected the metadata of model 'digits'"):
             open_at(f"{where}/digits")
         with pytest.raises(UsageError, match="no path before the model's name"):
             open_at(f"{where}/tenant/digits")
