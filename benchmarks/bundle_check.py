@@ -1,0 +1,74 @@
+"""How long does the stand-alone checker take for 200 queries at 224x224?
+
+python -m benchmarks.bundle_check [--queries 200] [--side 224]
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from ptynet_plugin.claims import Ledger, write_claim
+from ptynet_plugin.evidence import check_bundle
+from ptynet_plugin.evidence.checking import check_bundle as check_with_library
+from ptynet_plugin.evidence.writer import BundleWriter
+from ptynet_plugin.spec import InputSpec
+from ptynet_plugin.verification.runner import run_protocol
+from tests.support.bundles import SECRET, Suspect, make_questions
+
+LIMITS = {"png": 5.0, "tensor": 60.0}
+
+
+def main() -> int:
+    """Print seconds per form; 1 if a limit is passed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--side", type=int, default=224)
+    given = parser.parse_args()
+    size = (given.side, given.side)
+    spec = InputSpec(
+        color="RGB",
+        output="logits",
+        classes=10,
+        layout="NCHW",
+        dtype="float32",
+        size=size,
+        mean=(0.5,) * 3,
+        std=(0.2,) * 3,
+    )
+    questions = make_questions(spec=spec, symbols=given.queries * 8 // 7 + 8)
+    within = True
+    for form, limit in LIMITS.items():
+        with tempfile.TemporaryDirectory() as place:
+            bundle, claim = Path(place) / "bundle", Path(place) / "claim"
+            write_claim(claim, questions.claim)
+            writer = BundleWriter(bundle, claim, questions, secret=SECRET)
+            with Ledger(claim, digest=questions.claim.digest) as ledger:
+                suspect = Suspect(questions, form=form, faithful=lambda symbol: symbol % 4 == 0)
+                result = run_protocol(
+                    suspect, questions, alpha=1e-150, budget=given.queries, ledger=ledger, witness=writer.witness
+                )
+                writer.finish(result, ledger)
+            octets = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
+            began = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable, "-I", "-S", str(check_bundle.__file__), str(bundle)], capture_output=True, check=False
+            )
+            alone = time.perf_counter() - began
+            began = time.perf_counter()
+            verdict = check_with_library(bundle).verdict
+            ours = time.perf_counter() - began
+            print(
+                f"{form:>7}: {result.queries} queries, {octets / 2**20:.0f} MiB, stand-alone {alone:.1f} s (limit {limit:.0f}), "
+                f"with the library {ours:.1f} s; {verdict}, exit {done.returncode}"
+            )
+            within &= alone <= limit
+    return 0 if within else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
