@@ -41,7 +41,7 @@ from ptynet_plugin.errors import TargetError, UsageError
 from ptynet_plugin.images.encode import encode
 from ptynet_plugin.spec import InputSpec
 
-__all__ = ["Conversion", "Format", "convert", "convert_target"]
+__all__ = ["Conversion", "Format", "convert"]
 
 Format = Literal["onnx", "torchscript", "pt2"]
 ENDINGS: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt", "pt2": ".pt2"}
@@ -97,14 +97,9 @@ def convert(target: Target, to: Format, spec: InputSpec, folder: Path) -> Conver
     return _compared(target, Conversion(new, new_spec, 0.0, 0, 0), before, after)
 
 
-def convert_target(target: Target, said: InputSpec, *, to: Format, folder: Path) -> Target:
-    """Convert a target whose spec is not completed yet, see `convert`; the same spec completes the new one."""
-    return convert(target, to, target.complete_spec(said), folder).target
-
-
 def _to_onnx(target: TorchTarget, spec: InputSpec, out: Path) -> tuple[Target, InputSpec]:
     inputs, outputs = target.ports(spec)
-    names = [port.name for port in outputs]
+    names = [_graph_name(port.name) for port in outputs]
     axes: dict[str, Any] = {"input_names": [inputs[0].name], "output_names": names}
     model: Any = target.module(spec)
     example, rows = grey(spec, target.fixed_batch(spec) or 2), target.fixed_batch(spec)
@@ -120,7 +115,7 @@ def _to_onnx(target: TorchTarget, spec: InputSpec, out: Path) -> tuple[Target, I
         raise
     except Exception as error:  # the exporters raise whatever they stumble over
         raise TargetError(f"{target.where}: cannot be converted to ONNX: {first_line(error)}") from error
-    scores = target.scores_name(spec)
+    scores = _graph_name(target.scores_name(spec))
     converted = load_onnx(out)
     converted.where = target.where
     told = {"input": inputs[0].name, "scores": scores, "quantized_engine": None}
@@ -193,14 +188,20 @@ def _open(spec: InputSpec, rows: int | None) -> dict[int, str]:
     return opened
 
 
+def _graph_name(name: str) -> str:
+    """Give an ONNX name for an output: places in a tuple are no names."""
+    return f"output_{name}" if name.isdigit() else name
+
+
 def _pictures(spec: InputSpec) -> NDArray[np.uint8]:
-    """Make pictures to compare on: noise at several scales, the same each time."""
+    """Make pictures to compare on, the same each time: noise at several scales, dark ones first and bright ones last."""
     rng = np.random.default_rng(SEED)
     height, width = (side or 224 for side in spec.size or (0, 0))
     made = []
     for index in range(PICTURES):
         cells = 2 ** (index % 5 + 1)
-        coarse = rng.integers(0, 256, (cells, cells, spec.channels), dtype=np.uint8)
+        low, high = max(0, 32 * (index - 8)), min(256, 32 * (index + 1))
+        coarse = rng.integers(low, high, (cells, cells, spec.channels), dtype=np.uint8)
         rows, columns = np.arange(height) * cells // height, np.arange(width) * cells // width
         made.append(coarse[rows][:, columns])
     return np.stack(made)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from model_store_tools.targets.answers import SINGLE, named_tensors, pick
-from model_store_tools.targets.base import Findings, Layout, Target, complete
+from model_store_tools.targets.base import Findings, Layout, Target, agree, complete
 from ptynet_plugin.archives.manifest import PortRecord
 from ptynet_plugin.errors import SpecError, TargetError
 from ptynet_plugin.images.encode import encode
@@ -58,6 +58,7 @@ class TorchTarget(Target):
         """Fill in layout, size, dtype and classes by asking a grey picture, see `Target.complete_spec`."""
         self.check_engine(spec)
         found = self.findings()
+        _check_agreement(spec, found, where=self.where)
         working = self._working(spec, found)
         if len(working) > 1:
             listed = " and ".join(f"{one.size[0]}x{one.size[1]}" for one in working if one.size)
@@ -184,6 +185,15 @@ class TorchTarget(Target):
             return pick(answer, spec.scores)
         except SpecError as error:
             raise SpecError(f"{self.where}: {error}") from None
+
+
+def _check_agreement(spec: InputSpec, found: Findings, *, where: str) -> None:
+    """Refuse a spec that contradicts what the file declares, before the model is asked anything."""
+    agree("layout", spec.layout, found.layout, where=where)
+    agree("dtype", spec.dtype, found.dtype, where=where)
+    sides = zip(spec.size or (), found.size or (), strict=False)
+    if any(fixed not in (0, said) for said, fixed in sides):
+        agree("size", spec.size, found.size, where=where)
 
 
 def _are_scores(part: Tensor, rows: int) -> bool:
