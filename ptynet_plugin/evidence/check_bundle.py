@@ -257,8 +257,8 @@ def check_transcript(lines, terms, digest, salt, leaves, files):
                 same = head["spec"].get("size") in (None, terms["size"]) or 0 in head["spec"]["size"]
                 unseen += not (same and check_request(files[name], pixels, channels, head["spec"], name))
         outcomes.append(sum(question["hit"] for question in mine) > terms["covers"] / 2)
-    lost = {q["symbol"]: q["lost"] is not None for q in questions if not q["control"] and q["cover"] == 0}
-    pairs = [(lost[q["symbol"]], q["lost"] is not None) for q in questions if q["control"] and q["symbol"] in lost]
+    lost = {q["symbol"]: q["answer"] is None for q in questions if not q["control"] and q["cover"] == 0}
+    pairs = [(lost[q["symbol"]], q["answer"] is None) for q in questions if q["control"] and q["symbol"] in lost]
     print(f"requests whose JPEG or resized picture is not compared here: {unseen}")
     return head, outcomes, pairs, lines[-1]
 

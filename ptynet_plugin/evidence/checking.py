@@ -295,6 +295,6 @@ def _check_verdict(
 
 
 def _pairs(questions: list[Question]) -> list[tuple[bool, bool]]:
-    probes = {q["symbol"]: q["lost"] is not None for q in questions if not q["control"] and q["cover"] == 0}
+    probes = {q["symbol"]: q["answer"] is None for q in questions if not q["control"] and q["cover"] == 0}
     controls = (q for q in questions if q["control"] and q["symbol"] in probes)
-    return [(probes[control["symbol"]], control["lost"] is not None) for control in controls]
+    return [(probes[control["symbol"]], control["answer"] is None) for control in controls]
