@@ -215,7 +215,7 @@ def load_onnx(path: Path, *, to_opset: int | None = None) -> OnnxTarget:
 def _check(path: Path) -> None:
     try:
         onnx.checker.check_model(str(path))
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, ValueError) as error:  # ValueError: messages with names that are no text
         raise TargetError(f"{path}: is no valid ONNX model: {_first_line(error)}; export it again") from error
 
 
@@ -242,7 +242,8 @@ def _first_line(error: Exception) -> str:
 
 def _type_name(entry: ValueInfoProto) -> str:
     kind = elem_type(entry)
-    return str(TensorProto.DataType.Name(kind)).lower() if kind else "no tensor"
+    known: dict[int, str] = {number: name.lower() for name, number in TensorProto.DataType.items()}
+    return known.get(kind, f"the unknown type {kind}") if kind else "no tensor"
 
 
 def _listed(entries: dict[str, ValueInfoProto]) -> str:

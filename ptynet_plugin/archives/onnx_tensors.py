@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ptynet_plugin.archives.onnx_external import extent_of
@@ -81,6 +81,8 @@ def read_model(path: Path) -> onnx.ModelProto:
     except (OSError, DecodeError, UnicodeDecodeError) as error:
         reason = "truncated, or no ONNX file" if isinstance(error, DecodeError) else error
         raise TargetError(f"{path}: cannot be read as ONNX ({reason}); copy or export it again") from error
+    if not _readable(model):
+        raise TargetError(f"{path}: has names that are no text: damaged, or no ONNX model; copy or export it again")
     if not model.HasField("graph") or not model.graph.output:
         raise TargetError(f"{path}: holds no graph with outputs: truncated, or no ONNX model; copy or export it again")
     return model
@@ -124,6 +126,19 @@ def structure_of(model: onnx.ModelProto) -> str:
         kept = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
         tensor.CopyFrom(kept)
     return hashlib.sha256(b"ptynet/onnx-structure/v1\0" + bare.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _readable(message: Message) -> bool:
+    """Tell whether all names are text: protobuf gives those of damaged files as bytes. Tensor data is not looked at."""
+    if isinstance(message, TensorProto):
+        return isinstance(message.name, str) and all(_readable(entry) for entry in message.external_data)
+    for field, value in message.ListFields():
+        if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
+            continue
+        for item in [value] if isinstance(value, (str, bytes, Message)) else value:
+            if isinstance(item, bytes) or (isinstance(item, Message) and not _readable(item)):
+                return False
+    return True
 
 
 def _all_tensors(model: onnx.ModelProto) -> Iterator[tuple[str, TensorProto]]:

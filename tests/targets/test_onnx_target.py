@@ -178,6 +178,34 @@ def test_another_kind_of_file_is_refused(tmp_path: Path, content: bytes) -> None
         load_onnx(path)
 
 
+@pytest.mark.parametrize("opset", [7, 17])
+def test_damage_anywhere_is_a_target_error_or_harmless(tmp_path: Path, opset: int) -> None:
+    rng, whole, network = np.random.default_rng(opset), linear_target(opset=opset).SerializeToString(), always()
+    refused = 0
+    for _ in range(150):
+        octets = bytearray(whole)
+        for place in rng.integers(0, len(whole), 3):
+            octets[place] = rng.integers(256)
+        path = tmp_path / "model.onnx"
+        path.write_bytes(octets)
+        try:
+            target = load_onnx(path)
+            spec = target.complete_spec(SPARE)
+            fuse_onnx(target.model, network, labels_for(network), spec)
+            assert target.digest
+        except PtynetError as error:
+            assert "model.onnx" in str(error) or "tensor" in str(error)
+            refused += 1
+    assert 50 < refused < 150
+
+
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    octets = linear_target().SerializeToString().replace(b"x_inner", b"x_\xff\xfe\xfd\xfc\xfb")
+    (tmp_path / "model.onnx").write_bytes(octets)
+    with pytest.raises(TargetError, match="names that are no text"):
+        load_onnx(tmp_path / "model.onnx")
+
+
 def test_an_absent_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.onnx", tmp_path):
         with pytest.raises(TargetError, match="cannot be read"):
