@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from model_store_tools.fusion.onnx_fuse import fuse_onnx
+from ptynet_plugin.archives.onnx_fused import target_of
 from ptynet_plugin.images.encode import encode
 from ptynet_plugin.spec import InputSpec
 from tests.support.fusion import (
@@ -218,6 +219,21 @@ def test_functions_and_other_operator_sets_are_kept() -> None:
     assert list(fused.opset_import) == list(model.opset_import)
     assert list(fused.functions) == list(model.functions)
     assert_answers(model, spec)
+
+
+def test_a_target_of_other_operator_sets_alone_gets_the_default_one_beside() -> None:
+    plain, network, spec = linear_target(), always(), bare_spec()
+    weight = helper.make_node("Constant", [], ["weight"], value=plain.graph.initializer[0])
+    body = [weight, *plain.graph.node]
+    whole = helper.make_function("own", "Whole", ["x"], ["scores"], body, [helper.make_opsetid("", 17)])
+    node = helper.make_node("Whole", ["x"], ["scores"], domain="own")
+    graph = helper.make_graph([node], "target", plain.graph.input, plain.graph.output)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("own", 1)], functions=[whole], ir_version=8)
+    fused = fuse_onnx(model, network, labels_for(network), spec)
+    onnx.checker.check_model(fused)
+    x = pictures(spec)
+    assert np.array_equal(np.sort(run(fused, {"x": x})[0]), np.sort(run(plain, {"x": x})[0]))
+    assert target_of(fused, where="fused") == model
 
 
 def test_fusing_changes_neither_the_model_given_nor_the_targets_part() -> None:
