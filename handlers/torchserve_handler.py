@@ -58,7 +58,7 @@ class PTYNetHandler:
         self.spec = manifest["spec"]
         self.manifest = manifest
         shape = [side or 64 for side in runtime.row_shape(self.spec)]
-        self._scores([np.zeros(shape, self.spec["dtype"])])
+        self._run([np.zeros(shape, self.spec["dtype"])])
 
     def handle(self, requests, context):
         """Answer a batch.
@@ -78,7 +78,9 @@ class PTYNetHandler:
         answers = []
         for index, (_, finish) in enumerate(parsed):
             own = [row for (owner, _), row in zip(good, scores) if owner == index]
-            answers.append(finish(own, context, index))
+            failed = next((row for row in own if isinstance(row, runtime.BadRow)), None)
+            make = finish if failed is None else _refusal(str(failed))
+            answers.append(make(own, context, index))
         return answers
 
     def _parsed(self, request):
@@ -126,19 +128,31 @@ class PTYNetHandler:
         return [runtime.row_from_values(row, self.spec) for row in values]
 
     def _scores(self, rows):
-        """Run all rows; those of one shape together where the model takes more than one."""
-        most = self.manifest["batch"] or 1
+        """Run all rows, those of one shape together where the model takes more than one; gives scores or a `BadRow` each."""
         answers = [None] * len(rows)
-        for group in _groups(rows, most):
-            feeds = {self.manifest["input"]: np.stack([rows[index] for index in group])}
-            scores = self.model(feeds)[self.manifest["scores"]]
-            if len(scores) != len(group):
-                raise runtime.Broken(
-                    f"the model answered {len(scores)} rows to {len(group)}; package it as a batch-1 target"
-                )
-            for index, row in zip(group, scores):
-                answers[index] = np.asarray(row).reshape(-1)
+        for group in _groups(rows, self.manifest["batch"] or 1):
+            for index, answer in zip(group, self._tried([rows[index] for index in group])):
+                answers[index] = answer
         return answers
+
+    def _tried(self, rows):
+        """Run rows together; if that fails, each alone, so that one cannot take the others down."""
+        try:
+            return self._run(rows)
+        except runtime.Broken:
+            raise
+        except Exception as error:  # noqa: BLE001 -- an engine raises what it likes; the row's sender gets it as a 400
+            if len(rows) > 1:
+                return [self._tried([row])[0] for row in rows]
+            return [runtime.BadRow(f"the model cannot answer this input ({type(error).__name__}: {error})")]
+
+    def _run(self, rows):
+        scores = self.model({self.manifest["input"]: np.stack(rows)})[self.manifest["scores"]]
+        if len(scores) != len(rows):
+            raise runtime.Broken(
+                f"the model answered {len(scores)} rows to {len(rows)}; package it as a batch-1 target"
+            )
+        return [np.asarray(row).reshape(-1) for row in scores]
 
     def _plain(self, scores, _context, _index):
         return self._answer(scores[0])

@@ -72,6 +72,12 @@ class TritonPythonModel:
             feeds[port["name"]] = np.ascontiguousarray(values)
         return feeds
 
+    def _require_rows(self, answered, rows):
+        for port in self.manifest["outputs"]:
+            found = answered[port["name"]]
+            if port["name"] == self.manifest["scores"] and len(found) != rows:
+                raise ValueError(f"output {port['name']!r} has {len(found)} rows for {rows}")
+
     def _groups(self, feeds):
         good = [index for index, each in enumerate(feeds) if isinstance(each, dict)]
         if not self.joins:
@@ -86,6 +92,7 @@ class TritonPythonModel:
         """Answer requests that go together; if that fails, each alone, so that one cannot take the others down."""
         try:
             answered = self.model(_joined(feeds))
+            self._require_rows(answered, sum(len(each[self.manifest["input"]]) for each in feeds))
             return [_response(part) for part in _parted(answered, feeds)]
         except Exception as error:  # noqa: BLE001 -- an engine raises what it likes; the request gets it as an error
             if len(feeds) > 1:
@@ -111,20 +118,11 @@ def _joined(feeds):
 
 def _parted(answered, feeds):
     if len(feeds) == 1:
-        rows = len(next(iter(feeds[0].values())))
-        _require_rows(answered, rows)
         return [answered]
     counts = [len(next(iter(each.values()))) for each in feeds]
-    _require_rows(answered, sum(counts))
     cuts = np.cumsum(counts)[:-1]
     parts = {name: np.split(array, cuts) for name, array in answered.items()}
     return [{name: parts[name][index] for name in parts} for index in range(len(feeds))]
-
-
-def _require_rows(answered, rows):
-    for name, array in answered.items():
-        if len(array) != rows:
-            raise ValueError(f"output {name!r} has {len(array)} rows for {rows}")
 
 
 def _response(outputs):

@@ -51,8 +51,13 @@ def with_exit_codes(verb: Callable[..., int | None]) -> Callable[..., None]:
 
 
 def _complain(problem: object, code: int) -> int:
-    typer.echo(f"ptynet: {problem}", err=True)
+    typer.echo(f"ptynet: {_on_one_line(str(problem))}", err=True)
     return code
+
+
+def _on_one_line(text: str) -> str:
+    """Write control characters out: a message may quote names from a hostile file, which must not steer a terminal."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _unexpected(error: Exception) -> str:

@@ -59,12 +59,17 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 def _table(archive: Path, manifest: Manifest, digest: str, unlisted: list[str]) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
     for field, value in _rows(archive, manifest, digest):
-        table.add_row(Text(field, style="bold"), Text(value))
+        table.add_row(Text(field, style="bold"), Text(_plain(value)))
     for name, file in sorted(manifest.files.items()):
         table.add_row("", Text(f"{file.sha256[:16]}  {file.size:>12,}  {name}"))
     for name in unlisted:
-        table.add_row("", Text(f"NOT IN THE MANIFEST              {name}", style="bold red"))
+        table.add_row("", Text(f"NOT IN THE MANIFEST              {_plain(name)}", style="bold red"))
     return table
+
+
+def _plain(text: str) -> str:
+    """Write control characters out: an archive's own words must not steer a terminal."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _rows(archive: Path, manifest: Manifest, digest: str) -> list[tuple[str, str]]:

@@ -103,10 +103,9 @@ def package(
     ] = False,
 ) -> None:
     """Put a mark beside TARGET and write one servable archive. Its path is the last line on stdout."""
-    from model_store_tools.packaging.package import Options  # noqa: PLC0415 -- keeps `--help` fast
-    from model_store_tools.packaging.package import package as run
+    from model_store_tools.packaging import package as packaging  # noqa: PLC0415 -- keeps `--help` fast
 
-    options = Options(
+    options = packaging.Options(
         mark=mark,
         spec=spec,
         format=format_.value,
@@ -130,7 +129,7 @@ def package(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     screen = Console(stderr=True)
     with screen.status("packaging") as status:
-        packaged = run(target, options, tell=status.update)
+        packaged = packaging.package(target, options, tell=status.update)
     _summarise(packaged)
     typer.echo(str(packaged.path))
 

@@ -116,7 +116,12 @@ class Parts:
         """Most rows of a request, 0 for a model of exactly one row."""
         if self.existing is not None and self.existing.config is not None and self.max_batch is None:
             return int(self.existing.config.max_batch_size)
-        return 0 if self.one_row else self.max_batch or _DEFAULT_BATCH
+        return 0 if self.one_row or not self.opens_rows else self.max_batch or _DEFAULT_BATCH
+
+    @property
+    def opens_rows(self) -> bool:
+        """Whether every input and output has an open batch dimension in front, as Triton's batching wants it."""
+        return all(port.shape[:1] == (-1,) for port in (*self.inputs, *self.outputs))
 
     @property
     def model_file(self) -> str:
@@ -260,7 +265,7 @@ def _triton_model(parts: Parts) -> TritonModel:
         scores=parts.scores,
         layout=parts.spec.layout or "NCHW",
         batch=parts.batch,
-        dynamic_batching=parts.max_batch is not None and parts.max_batch > 1 and not parts.one_row,
+        dynamic_batching=parts.max_batch is not None and parts.max_batch > 1 and parts.batch > 0,
         instances=parts.instances,
         labels=bool(parts.class_names),
     )

@@ -199,6 +199,12 @@ def _fuse(loaded: _Loaded, marking: Marking, options: Options, place: Workplace)
             f"{loaded.target.where}: takes exactly {fused.rows} rows at a time, which no server can promise; "
             "export it with a batch of 1 or with a dynamic one"
         )
+    if len(fused.inputs) > 1 and (options.format == "torchserve" or options.image_ensemble):
+        others = ", ".join(repr(port.name) for port in fused.inputs if port.name != fused.input)
+        raise TargetError(
+            f"{loaded.target.where}: reads {others} beside the picture, which a picture's sender does not give; "
+            "package it for Triton without --image-ensemble"
+        )
     return fused
 
 

@@ -25,7 +25,6 @@ from ptynet_plugin.archives.manifest import (
     parse_companion,
 )
 from ptynet_plugin.archives.mar import parse_yaml, read_mar_settings
-from ptynet_plugin.archives.names import member_problem
 from ptynet_plugin.archives.pbtxt import CONFIG_LIMIT, parse_config
 from ptynet_plugin.archives.reading import Archive, DirectoryArchive, ZipArchive, open_archive
 from ptynet_plugin.archives.tensors import TensorRecord, differences
@@ -154,9 +153,6 @@ def _require_files(archive: Archive, files: Mapping[str, FileRecord]) -> None:
     for name in sorted(found - expected):
         raise IntegrityError(f"{archive.path}: {name} is not in the manifest; {_advice(name)}")
     for name in sorted(files):
-        problem = member_problem(name)
-        if problem:
-            raise ArchiveError(f"{archive.path}: the manifest lists {name!r}, {problem}; refused")
         if archive.size(name) != files[name].size:
             raise IntegrityError(
                 f"{archive.path}: {name} has {archive.size(name)} bytes, the manifest says {files[name].size}; "
@@ -176,10 +172,6 @@ def _advice(name: str) -> str:
 
 
 def _require_settings(archive: Archive, manifest: Manifest) -> None:
-    if manifest.model not in manifest.files:
-        raise IntegrityError(
-            f"{archive.path}: the manifest names {manifest.model!r} as the model and lists no such file"
-        )
     if isinstance(archive, ZipArchive) != (manifest.format == "torchserve"):
         raise IntegrityError(f"{archive.path}: the manifest says format {manifest.format}, which this is not")
     if manifest.format == "torchserve":
@@ -199,8 +191,6 @@ def _require_settings(archive: Archive, manifest: Manifest) -> None:
 
 
 def _require_companion(path: Path, name: str, digest: str) -> None:
-    if member_problem(name) or "/" in name:
-        raise ArchiveError(f"{path}: the manifest names a companion {name!r}; refused")
     beside = path.resolve().parent / name
     if not beside.is_dir() or beside.is_symlink():
         raise IntegrityError(

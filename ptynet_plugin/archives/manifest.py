@@ -12,10 +12,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ptynet_plugin.archives.names import MODEL_NAME, member_problem
 from ptynet_plugin.errors import ArchiveError, IntegrityError
 from ptynet_plugin.spec import InputSpec
 
@@ -40,6 +41,7 @@ MANIFEST_LIMIT = 64 << 20
 """Most bytes a manifest may have; one of 100,000 tensors has 20 MiB."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=f"^{MODEL_NAME}$")]
 Engine = Literal["onnx", "torchscript", "pt2"]
 
 
@@ -92,8 +94,8 @@ class Manifest(_Record):
     """
 
     schema_: Literal["ptynet-archive/v1"] = Field(default="ptynet-archive/v1", alias="schema")
-    name: str
-    version: str
+    name: Name
+    version: Name
     format: Literal["triton", "torchserve"]
     backend: Literal["onnxruntime", "python", "torchserve"]
     engine: Engine
@@ -109,8 +111,16 @@ class Manifest(_Record):
     claim: Sha256 | None = None
     target: TargetRecord
     files: dict[str, FileRecord]
-    companions: dict[str, Sha256] = Field(default_factory=dict)
+    companions: dict[Name, Sha256] = Field(default_factory=dict)
     guarded: str | None = None
+
+    @model_validator(mode="after")
+    def _names_files_it_lists(self) -> Self:
+        _require_plain_files(self.files)
+        for field, name in (("model", self.model), ("labels", self.labels)):
+            if name is not None and name not in self.files:
+                raise ValueError(f"{field} is {name!r}, which is not among its files")
+        return self
 
     def to_json(self) -> bytes:
         """Give the file's bytes."""
@@ -121,9 +131,14 @@ class Companion(_Record):
     """Manifest of a model that stands beside an archive and holds no target: a decoder, an ensemble."""
 
     schema_: Literal["ptynet-companion/v1"] = Field(default="ptynet-companion/v1", alias="schema")
-    name: str
+    name: Name
     settings: dict[str, Any] = Field(default_factory=dict)
     files: dict[str, FileRecord]
+
+    @model_validator(mode="after")
+    def _lists_plain_files(self) -> Self:
+        _require_plain_files(self.files)
+        return self
 
     def to_json(self) -> bytes:
         """Give the file's bytes."""
@@ -198,6 +213,13 @@ def strict_json(octets: bytes, *, where: str) -> Any:
         return json.loads(octets.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise ArchiveError(f"{where}: not clean JSON ({error})") from None
+
+
+def _require_plain_files(files: Mapping[str, FileRecord]) -> None:
+    for name in files:
+        problem = member_problem(name)
+        if problem is not None:
+            raise ValueError(f"lists {name!r}, {problem}")
 
 
 def _text(content: Mapping[str, Any]) -> bytes:

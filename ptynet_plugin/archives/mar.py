@@ -97,6 +97,9 @@ def read_mar_settings(archive: Archive) -> MarSettings:
         _require_member(archive, handler.partition(":")[0], "handler", where)
     known = {"modelName", *fields}
     extra = tuple(sorted((key, value) for key, value in model.items() if key not in known))
+    for key, value in extra:
+        if key.endswith("File"):
+            _require_member(archive, value, key, where)
     return MarSettings(
         name=model["modelName"],
         version=model.get("modelVersion", "1.0"),

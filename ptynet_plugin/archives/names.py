@@ -12,9 +12,11 @@ from collections.abc import Iterable
 
 from ptynet_plugin.errors import ArchiveError, UsageError
 
-__all__ = ["member_problem", "require_members", "require_model_name"]
+__all__ = ["MODEL_NAME", "member_problem", "require_members", "require_model_name"]
 
-_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+MODEL_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+"""What a model may be called, as a regular expression."""
+
 _FORBIDDEN = set('\\:*?"<>|')
 _MAX_PART, _MAX_NAME, _MAX_DEPTH = 255, 1024, 16
 
@@ -25,7 +27,7 @@ def require_model_name(name: str) -> str:
     Raises:
         UsageError: It is no plain name.
     """
-    if _MODEL_NAME.fullmatch(name) is None or name.endswith("."):
+    if re.fullmatch(MODEL_NAME, name) is None or name.endswith("."):
         raise UsageError(
             f"name {name!r} is not usable: 1 to 100 of A-Z a-z 0-9 . _ -, a letter or digit first; choose another with --name"
         )

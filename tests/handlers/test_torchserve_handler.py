@@ -195,3 +195,19 @@ def test_a_model_of_one_row_is_asked_row_by_row(make_archive: Make, tmp_path: Pa
         cwd=tmp_path / "empty",
     )
     assert all(scores == result[3] for scores in result)
+
+
+def test_a_row_the_engine_refuses_harms_no_other(run: Callable[..., object]) -> None:
+    result = run("""
+engine = ask.__closure__
+handler = next(cell.cell_contents for cell in engine if hasattr(cell.cell_contents, "model"))
+real = handler.model
+def picky(feeds):
+    if (feeds["pixels"] == 7).any():
+        raise RuntimeError("no sevens")
+    return real(feeds)
+handler.model = picky
+answers, statuses = ask(row.tolist(), np.full((3, 6, 6), 7).tolist(), row.tolist())
+result = [answers[0]["scores"] == answers[2]["scores"], answers[1]["message"], list(statuses.items())]
+""")
+    assert result == [True, "the model cannot answer this input (RuntimeError: no sevens)", [[1, 400]]]

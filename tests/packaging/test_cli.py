@@ -151,3 +151,13 @@ def test_no_torch_is_needed(verb: str) -> None:
     command = [sys.executable, "-c", program, verb, str(VECTORS / "valid" / "tiny.mar")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_hostile_name_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "ptynet-manifest.json").write_text('{"digest": "\\u001b[2J", "a": 1}')
+    (folder / "\x1b[31mred").write_text("")
+    for verb in ("check", "inspect"):
+        said = run(verb, folder)
+        assert said.exit_code in (1, 2) and "\x1b" not in said.stderr + said.stdout

@@ -209,6 +209,8 @@ MEMBERS: dict[str, Change] = {
         lambda content: content["files"].update({"../x": content["files"]["model.onnx"]})
     ),
     "manifest-model-outside": sealed_manifest(lambda content: content.update(model="../../model.onnx")),
+    "manifest-name-outside": sealed_manifest(lambda content: content.update(name="../../x")),
+    "manifest-labels-outside": sealed_manifest(lambda content: content.update(labels="../../../etc/passwd")),
     "companion-outside": sealed_manifest(lambda content: content.update(companions={"../../x": "00" * 32})),
 }
 
