@@ -78,13 +78,12 @@ def target_of(model, kind, folder, spec=SPEC, **how):
     return target, target.complete_spec(spec)
 
 
-@pytest.mark.parametrize(
-    ("model", "scores"),
-    [(Plain, None), (TupleOf, "1"), (NamedOf, "logits"), (ListOf, "1"), (DictOf, "logits"), (Spatial, None)],
-)
+ANSWERS = [(Plain, None), (TupleOf, "1"), (ListOf, "1"), (DictOf, "logits"), (Spatial, None)]
+CASES = [(kind, *answer) for kind in WRITERS for answer in ANSWERS] + [("torchscript", NamedOf, "logits")]
+
+
+@pytest.mark.parametrize(("kind", "model", "scores"), CASES)
 def test_silent_answers_are_the_targets_bytes_and_fired_ones_exchange_two_scores(tmp_path, kind, model, scores):
-    if kind == "pt2" and model is NamedOf:
-        pytest.skip("torch.export cannot write named tuples that were not registered with it")
     target, spec = target_of(make(model), kind, tmp_path, SPEC.model_copy(update={"scores": scores}))
     bare = target.module(spec)
     ending = target.path.suffix
