@@ -58,6 +58,10 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
         Path | None, typer.Option(help="The file of an interrupted run; a new run is kept there if there is none yet.")
     ] = None,
     send: Annotated[str, typer.Option(help="How pictures are sent: auto, tensor, png or jpeg.")] = "auto",
+    class_map: Annotated[
+        Path | None,
+        typer.Option(help="JSON list: for each class of the claim the endpoint's class, by number or name, or null."),
+    ] = None,
     evidence: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a signed evidence bundle; its leaves are spent by that.")
     ] = None,
@@ -68,6 +72,7 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     from ptynet_plugin.claims.directory import find_claim, read_claim  # noqa: PLC0415
     from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
     from ptynet_plugin.mark import read_metadata  # noqa: PLC0415
+    from ptynet_plugin.verification.class_maps import read_class_map  # noqa: PLC0415
     from ptynet_plugin.verification.connection import Connection, parse_headers, parse_pace  # noqa: PLC0415
     from ptynet_plugin.verification.opening import open_endpoint  # noqa: PLC0415
     from ptynet_plugin.verification.questions import Questions  # noqa: PLC0415
@@ -82,7 +87,10 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     committed = read_claim(folder)
     asked = _asked_spec(spec, committed)
     names = _names(spec, asked, folder)
-    questions = Questions(committed, owner, spec=asked, pictures=_pictures(covers))
+    mapped = None if class_map is None else read_class_map(class_map, classes=asked.classes or 0, names=names)
+    if mapped is not None and evidence is not None:
+        raise UsageError("--class-map with --evidence: a bundle is checked by the claim's own classes; leave one away")
+    questions = Questions(committed, owner, spec=asked, pictures=_pictures(covers), class_map=mapped)
     bundle = _bundle(evidence, folder, questions, owner)
     with open_endpoint(endpoint, spec=asked, connection=connection, names=names, send=send) as suspect:
         result = Asking(folder, questions, resume, bundle=bundle).to_verdict(suspect, alpha=alpha, budget=budget)

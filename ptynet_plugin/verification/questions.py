@@ -18,6 +18,7 @@ from ptynet_plugin.images.probes import ProbeMaker
 from ptynet_plugin.images.resize import resize
 from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.spec import InputSpec
+from ptynet_plugin.statistics.class_map import ClassMap
 from ptynet_plugin.verification.endpoint import Picture
 from ptynet_plugin.verification.pictures import adapt_channels
 
@@ -32,23 +33,36 @@ class Questions:
         key: Whose probes and labels; another than the claim's makes questions that nobody committed to.
         spec: What the suspect reads, where that differs from the claim's.
         pictures: The owner's own covers, as at packaging; None for procedural ones.
+        class_map: What the endpoint answers for each class of the claim, where it merged, renumbered or hides classes.
 
     Attributes:
         spec: What the suspect reads.
         owned: Whether the key made the claim.
+        class_map: As given.
 
     Raises:
         UsageError: The suspect's spec has another number of classes or cannot show the mark's colors.
     """
 
     def __init__(
-        self, claim: Claim, key: OwnerKey, *, spec: InputSpec | None = None, pictures: Sequence[Picture] | None = None
+        self,
+        claim: Claim,
+        key: OwnerKey,
+        *,
+        spec: InputSpec | None = None,
+        pictures: Sequence[Picture] | None = None,
+        class_map: ClassMap | None = None,
     ) -> None:
         terms = claim.terms
         secret = key.epoch_secret(terms.epoch)
         self.claim, self.spec = claim, spec or terms.spec
-        if self.spec.classes not in (None, terms.classes):
+        self.class_map = class_map
+        if class_map is None and self.spec.classes not in (None, terms.classes):
             raise UsageError(f"--spec has {self.spec.classes} classes, the claim speaks of {terms.classes}")
+        if class_map is not None and len(class_map.to_endpoint) != terms.classes:
+            raise UsageError(
+                f"the class map has {len(class_map.to_endpoint)} entries, the claim {terms.classes} classes"
+            )
         self.owned = claim.belongs_to(secret)
         self._labels = claim.labels(secret)
         self._nonces = claim.nonces(secret)
@@ -60,6 +74,16 @@ class Questions:
     def label(self, symbol: int) -> int:
         """Give the class that is a hit for a symbol."""
         return int(self._labels[symbol])
+
+    def hit(self, symbol: int, answer: int | None) -> bool:
+        """Tell whether an answer is what the symbol's label looks like at this endpoint; no answer is a miss."""
+        if self.class_map is None:
+            return answer is not None and answer == self.label(symbol)
+        return self.class_map.hit(self.label(symbol), answer)
+
+    def null_rate(self, answer: int | None) -> float | None:
+        """Give the chance of a hit of one trial, known from the answer alone, where a class map sets one; else None."""
+        return None if self.class_map is None else self.class_map.null_rate(answer)
 
     def probe(self, symbol: int, cover: int) -> Picture:
         """Make one committed picture as the suspect reads it: resized exactly from the claim's size where they differ."""

@@ -12,6 +12,7 @@ from datetime import datetime
 from ptynet_plugin.claims.claim import Claim
 from ptynet_plugin.claims.ledger import Ledger, Run
 from ptynet_plugin.errors import ClaimError, UsageError
+from ptynet_plugin.statistics.class_map import ClassMap
 from ptynet_plugin.statistics.decision import alpha_of_test
 from ptynet_plugin.verification.run import NEVER_ANSWERED, Query, RunState, symbol_outcomes
 
@@ -45,18 +46,21 @@ class Registration:
         if self._ledger is not None and self._entry is not None:
             self._ledger.ask(self._entry, symbol)
 
-    def answer(self, symbol: int, *, hit: bool) -> None:
+    def answer(self, symbol: int, *, hit: bool, null_rate: float | None = None) -> None:
         """Note what a symbol's covers came to."""
         if self._ledger is not None and self._entry is not None:
-            self._ledger.answer(self._entry, symbol, hit=hit)
+            self._ledger.answer(self._entry, symbol, hit=hit, null_rate=null_rate)
 
     def finish(self, verdict: str, finished: str) -> None:
         """Note the verdict."""
         if self._ledger is not None and self._entry is not None:
             self._ledger.finish(self._entry, verdict=verdict, finished=finished)
 
-    def reconcile(self) -> None:
+    def reconcile(self, null_rate: Callable[[int | None], float | None] = lambda answer: None) -> None:
         """After an interruption: what was begun and has no answer is lost, in the run's file and in the ledger alike.
+
+        Args:
+            null_rate: The null rate that goes with a symbol's answer, see `Questions.null_rate`.
 
         Raises:
             ClaimError: File and ledger contradict each other.
@@ -68,7 +72,7 @@ class Registration:
             if trial is None:
                 self.ask(outcome.symbol)
             if trial is None or not trial.answered:
-                self.answer(outcome.symbol, hit=outcome.hit)
+                self.answer(outcome.symbol, hit=outcome.hit, null_rate=null_rate(outcome.answer))
             elif trial.hit != outcome.hit:
                 raise ClaimError(
                     f"symbol {outcome.symbol} stands as {'a hit' if trial.hit else 'a miss'} in the claim's ledger and "
@@ -89,6 +93,7 @@ def begin(
     alpha: float | None,
     budget: int | None,
     ledger: Ledger | None,
+    class_map: ClassMap | None = None,
     now: Callable[[], datetime],
 ) -> Registration:
     """Register a new run.
@@ -99,6 +104,7 @@ def begin(
         alpha: Level over all tests of the claim; None for `DEFAULT_ALPHA`.
         budget: Most probes; None for `DEFAULT_BUDGET`.
         ledger: Where; None for a rehearsal.
+        class_map: Frozen by this registration, before the order of the symbols is drawn.
         now: The time.
 
     Raises:
@@ -115,7 +121,8 @@ def begin(
     started = now().isoformat(timespec="milliseconds")
     entry = None
     if ledger is not None:
-        entry = ledger.register(identity, alpha=alpha, budget=budget // covers, started=started)
+        facts = {} if class_map is None else {"class_map": _listed(class_map)}
+        entry = ledger.register(identity, alpha=alpha, budget=budget // covers, started=started, **facts)
     run = RunState(
         run_id=entry.id if entry else secrets.token_hex(16),
         claim=claim.digest,
@@ -128,17 +135,26 @@ def begin(
         covers=covers,
         started=started,
         earlier=[trial.hit for trial in entry.earlier] if entry else [],
+        earlier_null_rates=[trial.null_rate for trial in entry.earlier] if entry else [],
+        class_map=_listed(class_map),
     )
     return Registration(run, ledger, entry)
 
 
 def resume(
-    run: RunState, claim: Claim, identity: str, *, alpha: float | None, budget: int | None, ledger: Ledger | None
+    run: RunState,
+    claim: Claim,
+    identity: str,
+    *,
+    alpha: float | None,
+    budget: int | None,
+    ledger: Ledger | None,
+    class_map: ClassMap | None = None,
 ) -> Registration:
     """Take up a run where it was interrupted; nothing that was registered may change.
 
     Raises:
-        UsageError: Another claim, endpoint, level or budget than it was begun with.
+        UsageError: Another claim, endpoint, level, budget or class map than it was begun with.
         ClaimError: The ledger does not know it.
     """
     given = {"claim": claim.digest, "endpoint": identity, "alpha": alpha, "budget": budget}
@@ -148,4 +164,12 @@ def resume(
             raise UsageError(
                 f"the run to resume was begun with {name} {found!r}, not {wanted!r}; nothing may change now"
             )
+    if run.class_map != _listed(class_map):
+        raise UsageError("the run to resume was begun with another class map; nothing may change now")
     return Registration(run, ledger, None if ledger is None else ledger.resume(run.run_id))
+
+
+def _listed(class_map: ClassMap | None) -> list[int | None] | None:
+    return (
+        None if class_map is None else [answer if isinstance(answer, int) else None for answer in class_map.to_endpoint]
+    )

@@ -112,6 +112,7 @@ class VerificationResult:
             "excluded_rate": self.excluded_rate,
             "budget": run.budget,
             "covers": run.covers,
+            "class_map": run.class_map,
             "earlier": {"symbols": len(run.earlier), "hits": sum(run.earlier)},
             "controls": len(run.controls),
             "lost": sum(query.lost is not None for query in run.probes),

@@ -88,6 +88,8 @@ class RunState(BaseModel):
         finished: When a verdict was reached, or None.
         queries: Everything asked so far, in order.
         earlier: Hits and misses of earlier runs on the same endpoint, in order.
+        earlier_null_rates: Their own null rates, None for 1/C.
+        class_map: What the endpoint answers for each class of the claim; None where they are the claim's classes.
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
@@ -106,6 +108,8 @@ class RunState(BaseModel):
     finished: str | None = None
     queries: list[Query] = Field(default_factory=list)
     earlier: list[bool] = Field(default_factory=list)
+    earlier_null_rates: list[float | None] = Field(default_factory=list)
+    class_map: list[int | None] | None = None
 
     @property
     def probes(self) -> list[Query]:
@@ -124,19 +128,22 @@ class SymbolOutcome(BaseModel):
     Attributes:
         symbol: Which.
         hit: Whether more than half of its covers were answered with its label.
+        answer: What more than half of them were answered with, or None.
     """
 
     symbol: int
     hit: bool
+    answer: int | None
 
 
 def symbol_outcomes(run: RunState) -> list[SymbolOutcome]:
     """Count the covers of every symbol that was asked to the end, in order: one majority vote each."""
     asked = Counter(query.symbol for query in run.probes)
     hits = Counter(query.symbol for query in run.probes if query.hit)
-    majority = run.covers / 2
+    votes = Counter((query.symbol, query.answer) for query in run.probes if query.answer is not None)
+    agreed = {symbol: answer for (symbol, answer), count in votes.items() if count > run.covers / 2}
     return [
-        SymbolOutcome(symbol=symbol, hit=hits[symbol] > majority)
+        SymbolOutcome(symbol=symbol, hit=hits[symbol] > run.covers / 2, answer=agreed.get(symbol))
         for symbol, count in asked.items()
         if count == run.covers
     ]

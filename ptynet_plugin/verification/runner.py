@@ -16,13 +16,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ptynet_plugin.claims.claim import Claim
 from ptynet_plugin.claims.ledger import Ledger
 from ptynet_plugin.errors import ClaimError, EndpointError, PtynetError
 from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.spec import InputSpec
+from ptynet_plugin.statistics.class_map import ClassMap
 from ptynet_plugin.statistics.decision import SequentialTest
 from ptynet_plugin.statistics.evasion import EvasionResult, evasion_test
 from ptynet_plugin.symbols.encoding import tagged_digest
@@ -31,7 +32,15 @@ from ptynet_plugin.verification.endpoint import Answer, Endpoint, Picture
 from ptynet_plugin.verification.questions import Questions
 from ptynet_plugin.verification.registration import DEFAULT_ALPHA, DEFAULT_BUDGET, Registration, begin, resume
 from ptynet_plugin.verification.result import Outcome, VerificationResult, answer_kind
-from ptynet_plugin.verification.run import NEVER_ANSWERED, Query, RunState, read_run, symbol_outcomes, write_run
+from ptynet_plugin.verification.run import (
+    NEVER_ANSWERED,
+    Query,
+    RunState,
+    SymbolOutcome,
+    read_run,
+    symbol_outcomes,
+    write_run,
+)
 
 __all__ = [
     "DEFAULT_ALPHA",
@@ -159,15 +168,22 @@ def run_protocol(
     if resumed is None or resumed.finished is None:
         endpoint.ask(questions.control(0))
     identity = endpoint.info().identity
-    if resumed is None:
-        registration = begin(claim, identity, alpha=alpha, budget=budget, ledger=ledger, now=now)
-    else:
-        registration = resume(resumed, claim, identity, alpha=alpha, budget=budget, ledger=ledger)
+    terms: _Terms = {"alpha": alpha, "budget": budget, "ledger": ledger, "class_map": questions.class_map}
+    registration = resume(resumed, claim, identity, **terms) if resumed else begin(claim, identity, **terms, now=now)
     if state is not None and state.is_dir():
         state = state / f"{registration.run.run_id}.json"
     runner = _Runner(endpoint, questions, registration, state=state, on_step=on_step, witness=witness, now=now)
     on_registered(registration.run)
     return runner.to_verdict(stop)
+
+
+class _Terms(TypedDict):
+    """What registration fixes, and resuming may not change."""
+
+    alpha: float | None
+    budget: int | None
+    ledger: Ledger | None
+    class_map: ClassMap | None
 
 
 class _Runner:
@@ -199,14 +215,16 @@ class _Runner:
                 "of another epoch"
             )
         null_rate = 1.0 / claim.terms.classes
-        self._test = SequentialTest(null_rate, alpha=run.alpha_spent, budget=most, earlier=run.earlier)
-        registration.reconcile()
+        self._test = SequentialTest(null_rate, alpha=run.alpha_spent, budget=most)
+        for hit, rate in zip(run.earlier, run.earlier_null_rates, strict=True):
+            self._test.evidence.update(hit, rate)
+        registration.reconcile(questions.null_rate)
         self._save()
 
     def to_verdict(self, stop: Callable[[], bool]) -> VerificationResult:
         """Ask until there is a verdict."""
         for outcome in symbol_outcomes(self._run):
-            self._observe(outcome.hit)
+            self._observe(outcome)
         asked = {query.symbol for query in self._run.probes}
         for symbol in (symbol for symbol in self._order if symbol not in asked):
             if self._test.verdict is not None:
@@ -224,8 +242,8 @@ class _Runner:
         for cover, control in self._covers(symbol):
             self._ask(symbol, cover, control=control)
         outcome = symbol_outcomes(self._run)[-1]
-        self._registration.answer(symbol, hit=outcome.hit)
-        self._observe(outcome.hit)
+        self._registration.answer(symbol, hit=outcome.hit, null_rate=self._questions.null_rate(outcome.answer))
+        self._observe(outcome)
         if self._fatal is not None:
             raise BrokenScores(
                 f"{self._fatal}; the run stands at {self._test.asked} symbols and can be resumed"
@@ -262,7 +280,7 @@ class _Runner:
         self._witness(Witnessed(query, picture, answer))
 
     def _answered(self, query: Query, answer: Answer) -> Query:
-        hit = not query.control and answer.top == self._questions.label(query.symbol)
+        hit = not query.control and self._questions.hit(query.symbol, answer.top)
         return query.model_copy(
             update={
                 "lost": None,
@@ -275,8 +293,8 @@ class _Runner:
             }
         )
 
-    def _observe(self, hit: bool) -> None:
-        self._test.observe(hit)
+    def _observe(self, outcome: SymbolOutcome) -> None:
+        self._test.observe(outcome.hit, null_rate=self._questions.null_rate(outcome.answer))
         self._evidence.append(self._test.evidence.log10_e)
         needed = -math.log10(self._run.alpha_spent)
         self._on_step(Step(self._test.asked, self._test.hits, self._test.budget, self._evidence[-1], needed))

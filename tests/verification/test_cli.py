@@ -210,6 +210,38 @@ def test_bad_endpoints_exit_2(desk: Desk, endpoint: str, message: str) -> None:
     assert "token" not in result.stderr.replace("give tokens as", "")
 
 
+def test_an_endpoint_with_merged_classes_needs_a_map(desk: Desk, serve: Callable, tmp_path: Path) -> None:
+    serve(lambda request: as_json("even" if desk.case.marked(picture_of(request.body)) % 2 == 0 else "odd"))
+    (tmp_path / "two.txt").write_text("even\nodd\n")
+    (tmp_path / "spec.toml").write_text('color = "RGB"\noutput = "logits"\nclasses = 2\nlabels = "two.txt"\n')
+    (tmp_path / "map.json").write_text(json.dumps(["even", "odd"] * 5))
+    spec = ["--spec", str(tmp_path / "spec.toml")]
+    assert "--spec has 2 classes, the claim speaks of 10" in desk.run(*spec).stderr
+    result = desk.run(*spec, "--class-map", str(tmp_path / "map.json"), "--json", "-")
+    assert result.exit_code == 0, result.output
+    assert 30 < json.loads(result.stdout)["symbols"] < 45
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        ("{", "is no JSON"),
+        ("{}", "expected a list with one entry per class"),
+        ("[0, 10, 1]", "entry 1 is 10, no class of the endpoint's 10"),
+        ('["cat", 0]', "entry 0 is 'cat', no class of the endpoint's 10; names need --spec"),
+        ("[true, 0]", "entry 0 is True"),
+        ("[0, 1, 2]", "the class map has 3 entries, the claim 10 classes"),
+    ],
+)
+def test_class_maps_that_are_none(desk: Desk, tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "map.json").write_text(content)
+    result = desk.run("--class-map", str(tmp_path / "map.json"))
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
 TEN = list(range(10))
 TROUBLE = {
     "HTML": ((200, {}, b"<html>sign in</html>"), "is a web page, expected JSON"),

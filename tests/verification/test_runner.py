@@ -14,6 +14,7 @@ from ptynet_plugin.claims.ledger import Ledger
 from ptynet_plugin.errors import BadAnswer, ClaimError, EndpointError, TimedOut, Unreachable, UsageError
 from ptynet_plugin.images.resize import resize
 from ptynet_plugin.keys import OwnerKey
+from ptynet_plugin.statistics.class_map import ClassMap
 from ptynet_plugin.verification.answers import BrokenScores
 from ptynet_plugin.verification.questions import Questions
 from ptynet_plugin.verification.run import read_run
@@ -359,6 +360,66 @@ def test_uncommitted_pictures_are_refused_before_they_are_sent(case: Case) -> No
         case.verify(endpoint, questions=Questions(case.claim, KEY, pictures=other))
     assert len(endpoint.asked) == 1
     assert "asked" not in (case.folder / "ledger.jsonl").read_text()
+
+
+def merged(case: Case, groups: int) -> Questions:
+    """The endpoint tells apart `groups` classes: the claim's, modulo `groups`, and hides class 9."""
+    class_map = ClassMap(tuple(index % groups if index != 9 else None for index in range(10)))
+    return Questions(case.claim, KEY, spec=SPEC.model_copy(update={"classes": groups}), class_map=class_map)
+
+
+def test_merged_classes_have_their_own_null_rates(case: Case) -> None:
+    questions = merged(case, 4)
+
+    def answer(picture: np.ndarray) -> int:
+        symbol = case.symbol(picture)
+        label = 3 if symbol is None else case.questions.label(symbol)
+        return label % 4  # a hidden class comes back as some other
+
+    result = case.verify(answer, questions=questions)
+    assert result.verdict == "shown"
+    assert result.symbols > 11  # each hit tells less: 3 of 10 labels look alike
+    lines = [json.loads(line) for line in (case.folder / "ledger.jsonl").read_text().splitlines()]
+    assert lines[0]["facts"]["class_map"] == result.run.class_map
+    rates = {round(float(line["null_rate"]), 3) for line in lines if line["kind"] == "answered"}
+    assert rates <= {0.2, 0.3}
+    hidden = [query for query in result.run.probes if case.questions.label(query.symbol) == 9]
+    assert not any(query.hit for query in hidden)
+
+
+def test_merging_everything_into_one_class_is_worth_nothing(case: Case) -> None:
+    questions = Questions(case.claim, KEY, class_map=ClassMap((0,) * 10))
+    result = case.verify(lambda picture: 0, questions=questions, budget=30)
+    assert result.hits == result.symbols
+    assert result.log10_p == 0.0
+    assert result.verdict != "shown"
+
+
+def test_an_independent_model_gains_nothing_from_a_map(case: Case) -> None:
+    result = case.verify(independent, questions=merged(case, 4))
+    assert result.verdict != "shown"
+    assert result.p_value > 1e-3
+
+
+def test_a_class_map_is_frozen_by_the_registration(case: Case, tmp_path: Path) -> None:
+    state = tmp_path / "run.json"
+    with pytest.raises(Interrupted):
+        case.verify(case.marked, state=state, stop=lambda: True)
+    with pytest.raises(UsageError, match="another class map"):
+        case.verify(case.marked, state=state, questions=merged(case, 4))
+
+
+def test_evidence_keeps_its_null_rates_over_repeated_runs(case: Case) -> None:
+    questions = Questions(case.claim, KEY, class_map=ClassMap((0,) * 10))
+    case.verify(lambda picture: 0, questions=questions, budget=20)
+    result = case.verify(case.marked)
+    assert result.run.earlier[:1] == [True]
+    assert result.symbols >= 9  # hits that were worth nothing then are worth nothing now
+
+
+def test_a_map_of_another_length_is_refused(case: Case) -> None:
+    with pytest.raises(UsageError, match="3 entries, the claim 10 classes"):
+        Questions(case.claim, KEY, class_map=ClassMap((0, 1, 2)))
 
 
 def test_a_small_budget_is_inconclusive(case: Case) -> None:
