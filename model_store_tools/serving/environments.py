@@ -114,7 +114,7 @@ TRITON = Environment(
     pythons=("3.11", "3.12"),
     sources=(LOCKS / "triton.txt",),
     install=("--no-deps", "-r", str(LOCKS / "triton.txt")),
-    megabytes=600,
+    megabytes=1600,
 )
 TORCHSERVE = Environment(
     "torchserve",

@@ -47,14 +47,15 @@ def install(environment=TRITON, **knobs):
 
 def test_triton_is_installed_once(servers: Path, commands: list[list[str]]) -> None:
     install()
-    venv, pip, backends = commands
+    venv, torch, pip, backends = commands
+    assert torch[-1] == "torch==2.13.0"
     assert venv == ["/usr/bin/python3.11", "-m", "venv", "--clear", str(servers / "triton")]
     assert pip[0] == str(servers / "triton" / "bin" / "python")
     assert pip[-3:] == ["--no-deps", "-r", str(TRITON.sources[0])]
     assert backends == ["backends", "3.11"]
     assert TRITON.stamp() == {"made_from": TRITON.digest(), "python": "3.11", "library": "/usr/lib"}
     install()
-    assert len(commands) == 3
+    assert len(commands) == 4
 
 
 def test_a_set_up_that_broke_off_is_no_installation(
@@ -111,7 +112,7 @@ def test_two_set_ups_at_once_install_once(servers: Path, commands: list[list[str
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert len(commands) == 3
+    assert len(commands) == 4
 
 
 def test_main_says_how_to_go_on_after_a_failure(
@@ -164,7 +165,7 @@ def test_the_preflight_counts_the_disk(servers: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
     (problem,) = preflight.missing(TRITON)
     assert "100 MB free" in problem
-    assert "600 MB wanted" in problem
+    assert "1600 MB wanted" in problem
 
 
 def test_a_python_with_its_library_is_preferred_for_triton(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,6 +207,8 @@ def test_every_requirement_is_pinned(lock: Path) -> None:
     assert len(lines) >= 7
 
 
-def test_the_project_and_torchserve_pin_the_same_torch() -> None:
-    assert PROJECT.pinned("torch") == TORCHSERVE.pinned("torch") == "torch==2.13.0"
-    assert TRITON.pinned("torch") is None
+def test_all_environments_pin_the_same_torch_and_onnxruntime() -> None:
+    assert PROJECT.pinned("torch") == TORCHSERVE.pinned("torch") == TRITON.pinned("torch") == "torch==2.13.0"
+    for package in ("onnxruntime", "pillow"):
+        assert PROJECT.pinned(package) == TORCHSERVE.pinned(package) == TRITON.pinned(package)
+    assert TRITON.pinned("torchserve") is None
