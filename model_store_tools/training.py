@@ -19,7 +19,7 @@ from ptynet_plugin.images.carriers import Color, most_bits
 from ptynet_plugin.images.probes import DEFAULT_STRENGTH, DEFAULT_SYMBOLS, ProbeDesign
 from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.network.onnx_graph import ptynet_onnx
-from ptynet_plugin.network.training import PLAN, Trained, TrainingPlan, train_network
+from ptynet_plugin.network.training import LEAST_RECOGNISED, PLAN, Trained, TrainingPlan, train_network
 from ptynet_plugin.network.weights import Network
 from ptynet_plugin.symbols.threshold import false_fire_bound
 from ptynet_plugin.whitebox.mark import WeightMark, embed, weight_mark
@@ -38,6 +38,7 @@ def train_mark(
     replace: bool = False,
     plan: TrainingPlan = PLAN,
     progress: Callable[[int, int], None] | None = None,
+    least: float = LEAST_RECOGNISED,
 ) -> Trained:
     """Train a mark and write its folder.
 
@@ -51,6 +52,7 @@ def train_mark(
         replace: Whether a mark that lies there is replaced, in one step, at the end.
         plan: How long and on what to train.
         progress: Called with steps done and steps in all.
+        least: Share of held-out probes that must be recognised.
 
     Raises:
         MarkError: The folder is in the way, or the network reads too badly.
@@ -62,7 +64,13 @@ def train_mark(
     pictures = None if covers is None else read_pictures(covers, color=color)
     marking = weight_mark(key)
     trained = train_network(
-        key.probe_secret(), design, plan=plan, pictures=pictures, progress=progress, finish=_embedding(marking)
+        key.probe_secret(),
+        design,
+        plan=plan,
+        pictures=pictures,
+        progress=progress,
+        finish=_embedding(marking),
+        least=least,
     )
     mark.write_mark(
         folder,

@@ -22,7 +22,7 @@ __all__ = ["augmented", "blended_batch", "carrier_basis", "covers_batch", "forei
 
 
 def covers_batch(count: int, channels: int, generator: Generator) -> Tensor:
-    """Draw procedural covers: noise at five scales, then textured discs, half-planes and flat grounds in front.
+    """Draw procedural covers: noise at five scales, textured discs in front; a quarter of them as hard as drawings.
 
     Returns:
         Shape (count, channels, GRID, GRID), float32 in 0..1.
@@ -34,7 +34,8 @@ def covers_batch(count: int, channels: int, generator: Generator) -> Tensor:
         picture += gain * _smooth_noise(count, channels, scale, generator)
     for _ in range(6):
         picture = _with_shape(picture, generator)
-    return picture.clamp(0, 1)
+    drawn = torch.rand(count, 1, 1, 1, generator=generator) < 0.25
+    return torch.where(drawn, _drawing(picture, generator), picture).clamp(0, 1)
 
 
 def carrier_basis(carriers: NDArray[np.int64]) -> Tensor:
@@ -119,6 +120,14 @@ def _with_shape(picture: Tensor, generator: Generator) -> Tensor:
     surface = _uniform(generator, count, channels, 1, 1)
     texture = 0.15 * _uniform(generator, count, 1, 1, 1) * _smooth_noise(count, channels, 8, generator)
     return torch.where(inside, surface + texture, picture)
+
+
+def _drawing(picture: Tensor, generator: Generator) -> Tensor:
+    """Push the contrast until little but two tones is left, as in handwriting, line drawings and scans."""
+    count = len(picture)
+    contrast = 2 + 10 * _uniform(generator, count, 1, 1, 1)
+    tone = 0.2 + 0.6 * _uniform(generator, count, 1, 1, 1)
+    return (picture - tone) * contrast + tone
 
 
 def _moved(pictures: Tensor, generator: Generator) -> Tensor:
