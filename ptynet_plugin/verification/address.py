@@ -117,9 +117,9 @@ def parse_address(text: str) -> Address:
 
 def _file(text: str) -> Address:
     rest = text.removeprefix("file:")
-    if rest.startswith("//"):
-        rest = unquote(urlsplit(text).path)
-    if not rest:
+    if rest.startswith("//"):  # file://host/path: a host other than this machine means nothing here
+        rest = unquote(rest.removeprefix("//").removeprefix("localhost"))
+    if not rest or "\0" in rest:
         raise UsageError("file: names no path; expected file:PATH, an archive or an ONNX file")
     return Address("file", "file", path=Path(rest))
 

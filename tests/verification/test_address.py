@@ -29,6 +29,7 @@ from ptynet_plugin.verification.connection import Headers, parse_headers, parse_
         ("triton+http://h/7", "triton+http://h:8000/7"),
         ("file:a/b.mar", "file:a/b.mar"),
         ("file:///a/b.mar", "file:/a/b.mar"),
+        ("file://localhost/a/b.mar", "file:/a/b.mar"),
     ],
 )
 def test_normal_form_and_back(text: str, normal: str) -> None:
@@ -51,7 +52,7 @@ def test_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["triton+http://h/../m", "triton+http://h/a%00b", "triton+http://h/%2e%2e", "triton+ftp://h/m"]
+    "text", ["triton+http://h/../m", "triton+http://h/a%00b", "triton+http://h/%2e%2e", "triton+ftp://h/m", "file:a\0b"]
 )
 def test_addresses_that_are_none(text: str) -> None:
     with pytest.raises(UsageError):
