@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptynet_plugin.errors import ClaimError
+from ptynet_plugin.errors import ClaimError, UsageError
 
 if TYPE_CHECKING:
     from ptynet_plugin.images.probes import ProbeDesign
 
-__all__ = ["CLAIM_VERBS", "bind", "check", "commit", "stamp"]
+__all__ = ["CLAIM_VERBS", "audit", "bind", "check", "commit", "stamp"]
 
 KeyOption = Annotated[str | None, typer.Option(help="Owner key file, - for standard input; else PTYNET_KEY.")]
 ClaimFolder = Annotated[Path, typer.Argument(metavar="CLAIM", help="The claim's folder.")]
@@ -156,7 +156,73 @@ def check(
     return EXIT_BY_VERDICT[checked.verdict]
 
 
-CLAIM_VERBS = (commit, stamp, bind, check)
+def audit(  # noqa: PLR0917
+    bundle: Annotated[
+        Path | None, typer.Option(help="A valid bundle: every way of cheating is tried on copies of it.")
+    ] = None,
+    key: KeyOption = None,
+    epoch: Annotated[int, typer.Option(help="Epoch of the key that signed the bundle.")] = 0,
+    model: Annotated[list[Path] | None, typer.Option(help="An ONNX model that knows no key; repeatable.")] = None,
+    spec: Annotated[
+        list[Path] | None, typer.Option(help="Its SPEC.toml; repeatable, in the order of the models.")
+    ] = None,
+    keys: Annotated[int, typer.Option(help="Random keys asked of every model.")] = 200,
+    probes: Annotated[int, typer.Option(help="Probes of each key.")] = 8,
+) -> int:
+    """Attack the protocol: cheat with a bundle, and test the null on models. Exit 1 if anything got through."""
+    if bundle is None and not model:
+        raise UsageError("nothing to attack: give --bundle with its --key, or --model with its --spec, or both")
+    if len(model or []) != len(spec or []):
+        raise UsageError(f"{len(model or [])} models and {len(spec or [])} specs: give one --spec after every --model")
+    held = bundle is None or _cheat(bundle, key, epoch)
+    for path, described in zip(model or [], spec or [], strict=True):
+        held &= _null_holds(path, described, keys=keys, probes=probes)
+    typer.echo("nothing got through" if held else "SOMETHING GOT THROUGH")
+    return 0 if held else 1
+
+
+CLAIM_VERBS = (commit, stamp, bind, check, audit)
+
+
+def _cheat(bundle: Path, key: str | None, epoch: int) -> bool:
+    from ptynet_plugin.evidence.checking import check_bundle  # noqa: PLC0415
+    from ptynet_plugin.evidence.tampering import tamper  # noqa: PLC0415
+    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
+
+    check_bundle(bundle)
+    held = True
+    for name, ours, alone in tamper(bundle, secret=read_key(key).epoch_secret(epoch)):
+        held &= bool(ours and alone)
+        typer.echo(f"  {name:<30} {'refused: ' + ours if ours else 'ACCEPTED'}")
+        if not alone:
+            typer.echo(f"  {name:<30} ACCEPTED by the stand-alone checker")
+    return held
+
+
+def _null_holds(path: Path, described: Path, *, keys: int, probes: int) -> bool:
+    import numpy as np  # noqa: PLC0415
+
+    from model_store_tools.targets.detect import load_target  # noqa: PLC0415
+    from ptynet_plugin.claims.terms import probe_size  # noqa: PLC0415
+    from ptynet_plugin.engines.onnx_engine import OnnxEngine  # noqa: PLC0415
+    from ptynet_plugin.evidence.null_study import answered, ask_keys, study  # noqa: PLC0415
+    from ptynet_plugin.spec import load_spec  # noqa: PLC0415
+
+    given = load_target(str(path)).complete_spec(load_spec(described))
+    engine = OnnxEngine(path, given)
+    size, hits, classes = probe_size(given), np.zeros((keys, probes), dtype=bool), 0
+    for row, question in enumerate(ask_keys(keys=keys, probes=probes, size=size, color=given.color, seed=0)):
+        scores = engine.scores(question.pictures)
+        classes = scores.shape[1]
+        hits[row] = answered(scores) == question.labels(path.name, classes)
+    found = study(hits, classes, rng=np.random.default_rng(0))
+    sound = found.below[1e-6] == 0 and found.mean_e <= 1 + 4 * found.mean_e_error and found.uniform_p > 1e-4
+    typer.echo(
+        f"  {path.name}: {keys} keys, {found.hits} hits of {keys * probes} ({found.expected:.1f} expected), mean E "
+        f"{found.mean_e:.2f}, p <= 0.05 for {found.below[0.05]:.1%} (peeking at the binomial: {found.peeked[0.05]:.1%}), "
+        f"uniform with p = {found.uniform_p:.2f}: {'the null holds' if sound else 'THE NULL IS BROKEN'}"
+    )
+    return sound
 
 
 def _terms(mark: Path | None, color: str, symbols: int) -> tuple[ProbeDesign, float, float]:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,21 @@ from ptynet_plugin.errors import ClaimError, IntegrityError, UsageError
 from ptynet_plugin.evidence import check_bundle as alone
 from ptynet_plugin.evidence.checking import check_bundle
 from ptynet_plugin.evidence.sealing import bind, seal, stamp_binding
+from ptynet_plugin.evidence.tampering import ATTEMPTS, tamper
+from ptynet_plugin.evidence.tampering import edit_transcript as edit
+from ptynet_plugin.evidence.tampering import sign_again as sign
 from ptynet_plugin.evidence.writer import BundleWriter
 from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.spec import InputSpec
 from ptynet_plugin.verification.questions import Questions
 from ptynet_plugin.verification.runner import run_protocol
 from tests.support.authority import Authority
-from tests.support.bundles import KEY, SECRET, SPEC, Suspect, edit_transcript, make_bundle, make_questions, sign_again
+from tests.support.bundles import KEY, SECRET, SPEC, Suspect, make_bundle, make_questions
 
 CHECKER = Path(alone.__file__)
+
+
+edit_transcript, sign_again = partial(edit, secret=SECRET), partial(sign, secret=SECRET)
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +262,12 @@ def test_a_dishonest_owner_who_signs_again_is_refused_by_name(bundle: Path, name
     both_refuse(bundle, message)
 
 
+def test_every_attempt_of_the_audit_is_refused_by_both_checkers(shown: Path) -> None:
+    said = list(tamper(shown, secret=SECRET))
+    assert [name for name, _, _ in said] == list(ATTEMPTS)
+    assert all(ours and alone for _, ours, alone in said), said
+
+
 def test_an_edited_transcript_breaks_its_chain(bundle: Path) -> None:
     edit_transcript(bundle, lambda lines: lines[2].update(at="2020-01-01"), chain=False)
     both_refuse(bundle, "transcript.jsonl, line 4: does not follow")
@@ -266,7 +279,7 @@ def test_a_verdict_signed_differently_from_the_transcript_is_refused(bundle: Pat
 
 
 def test_another_mans_bundle_is_refused(bundle: Path) -> None:
-    sign_again(bundle, secret=OwnerKey(bytes(32)).epoch_secret())
+    sign(bundle, secret=OwnerKey(bytes(32)).epoch_secret())
     both_refuse(bundle, "another man's bundle")
 
 

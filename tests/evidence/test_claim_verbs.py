@@ -74,6 +74,17 @@ def test_from_commitment_to_a_checked_bundle(
     assert json.loads(statement)["allowance"] == 40
 
 
+def test_the_audit_cheats_in_vain(case: PackagingCase, key: Path, committed: Path) -> None:
+    archive, bundle = package(case, committed), case.folder / "evidence"
+    asked = ("--key", key, "--mark", case.folder / "MARK", "--claim", committed)
+    done("verify", f"file:{archive}", *asked, "--evidence", bundle)
+    suspect = ("--model", case.target, "--spec", case.folder / "SPEC.toml", "--keys", "20", "--probes", "4")
+    printed = done("claim", "audit", "--bundle", bundle, "--key", key, *suspect)
+    assert printed.count("refused: ") == 14
+    assert "the null holds" in printed
+    assert printed.splitlines()[-1] == "nothing got through"
+
+
 def test_an_unstamped_claim_works_and_says_what_it_lacks(case: PackagingCase, key: Path, committed: Path) -> None:
     archive = package(case, committed)
     asked = ("--key", key, "--mark", case.folder / "MARK", "--claim", committed)

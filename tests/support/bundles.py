@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ptynet_plugin.claims import Claim, Ledger, commit, read_claim, write_claim
-from ptynet_plugin.claims.canonical import canonical_json
-from ptynet_plugin.evidence.envelope import open_envelope, seal_envelope
 from ptynet_plugin.evidence.writer import BundleWriter
 from ptynet_plugin.images.encode import encode
 from ptynet_plugin.images.probes import ProbeDesign, ProbeMaker
@@ -127,30 +123,3 @@ def make_bundle(
         result = run_protocol(suspect, questions, alpha=alpha, budget=budget, ledger=ledger, witness=writer.witness)
         writer.finish(result, ledger)
     return result.verdict
-
-
-def sign_again(
-    folder: Path, change: Callable[[dict[str, Any]], None] = lambda content: None, *, secret: bytes = SECRET
-) -> None:
-    """Sign whatever the folder holds now, as a dishonest owner would."""
-    content, _ = open_envelope((folder / "envelope.json").read_bytes())
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "envelope.json"]
-    digests = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    content["subject"] = [{"name": name, "digest": {"sha256": digests[name]}} for name in sorted(digests)]
-    change(content)
-    (folder / "envelope.json").write_bytes(seal_envelope(content, secret=secret))
-
-
-def edit_transcript(folder: Path, change: Callable[[list[dict[str, Any]]], None], *, chain: bool = True) -> None:
-    """Change the transcript's lines; with `chain` link them again and sign, as a dishonest owner would."""
-    lines = [json.loads(line) for line in (folder / "transcript.jsonl").read_bytes().splitlines()]
-    change(lines)
-    previous = lines[0]["previous"]
-    written = []
-    for line in lines:
-        if chain:
-            line["previous"] = previous
-        written.append(canonical_json(line) + b"\n")
-        previous = hashlib.sha256(written[-1]).hexdigest()
-    (folder / "transcript.jsonl").write_bytes(b"".join(written))
-    sign_again(folder, lambda content: content["predicate"].update(head=previous))
