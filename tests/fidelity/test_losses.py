@@ -63,7 +63,7 @@ def test_twl_is_the_metric():
     arrays = [
         {name: value.detach().numpy() for name, value in model.named_parameters()} for model in (host, watermarked)
     ]
-    assert float(losses.weight_loss(host, watermarked)) == pytest.approx(metrics.total_weight_loss(*arrays), rel=1e-5)
+    assert losses.weight_loss(host, watermarked).item() == pytest.approx(metrics.total_weight_loss(*arrays), rel=1e-5)
 
 
 @pytest.mark.parametrize("loss", [losses.feature_loss, losses.softmax_loss])
