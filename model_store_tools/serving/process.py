@@ -93,6 +93,11 @@ class GuardedProcess:
         self._pipe.write(json.dumps(plan).encode() + b"\n")
         self._pipe.flush()
 
+    @property
+    def guard_pid(self) -> int:
+        """Process id of the guard; the server is its child and leads a process group of its own."""
+        return self._guard.pid
+
     def alive(self) -> bool:
         """Say whether the server still runs."""
         return self._guard.poll() is None
