@@ -191,8 +191,8 @@ class ZipArchive(Archive):
             with self._readable("the zip directory"):
                 _require_sane_end(self._file, path, limits)
                 self._zip = zipfile.ZipFile(self._file)
-            self._infos = {info.filename: info for info in self._zip.infolist() if not info.is_dir()}
             _require_sane_entries(self._zip.infolist(), path, limits)
+            self._infos = {info.filename: info for info in self._zip.infolist() if not _is_folder(info)}
         except (ArchiveError, ValueError) as error:
             self._file.close()
             if isinstance(error, ArchiveError):
@@ -357,7 +357,7 @@ def _zip64_end(file: BinaryIO, path: Path, where: int) -> tuple[int, int, int, i
 def _require_sane_entries(infos: list[zipfile.ZipInfo], path: Path, limits: Limits) -> None:
     for info in infos:
         _require_plain_entry(info, path, limits)
-    require_members((info.orig_filename for info in infos if not info.is_dir()), where=str(path))
+    require_members((info.orig_filename for info in infos if not _is_folder(info)), where=str(path))
     if sum(info.file_size for info in infos) > limits.total:
         raise ArchiveError(f"{path}: unpacks to more than {limits.total} bytes; refused as a bomb")
     end = 0
@@ -367,8 +367,12 @@ def _require_sane_entries(infos: list[zipfile.ZipInfo], path: Path, limits: Limi
         end = info.header_offset + 30 + len(info.orig_filename.encode()) + info.compress_size
 
 
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    return info.orig_filename.endswith("/")
+
+
 def _require_plain_entry(info: zipfile.ZipInfo, path: Path, limits: Limits) -> None:
-    if info.is_dir() and (info.file_size or member_problem(info.orig_filename.removesuffix("/"))):
+    if _is_folder(info) and (info.file_size or member_problem(info.orig_filename.removesuffix("/"))):
         raise ArchiveError(f"{path}: {info.orig_filename!r} is no plain folder; refused")
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):

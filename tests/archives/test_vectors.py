@@ -34,6 +34,7 @@ UNREADABLE = {
     "dot-dot-inside.mar": "a name that leaves its folder",
     "drive-name.mar": "control, invisible or reserved character",
     "duplicate-entry.mar": "refused as duplicate entries",
+    "empty-name.mar": "member '' has an absolute or empty name",
     "empty-part.mar": "has an empty part",
     "empty.mar": "does not end as a zip does",
     "encrypted-entry.mar": "MANIFEST.json is encrypted",

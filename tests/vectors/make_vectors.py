@@ -165,6 +165,7 @@ def field(number: int, content: bytes) -> bytes:
 MEMBERS: dict[str, Change] = {
     "nested-onnx": nested_onnx,
     "zip-slip": with_member("../evil.py"),
+    "empty-name": with_member(""),
     "absolute-name": with_member("/tmp/ptynet-evil.py"),
     "dot-dot-inside": with_member("a/../../evil.py"),
     "backslash-name": with_member("..\\evil.py"),
