@@ -33,6 +33,8 @@ PTYNET = b"ptynet"
 
 PUBLIC_LABEL = "whitebox-public/v1"
 SECRET_LABEL = "whitebox/v1"
+MOST_FREEDOM = 100.0
+"""A weight may move at most this many times as freely as the median one."""
 
 
 @dataclass(frozen=True)
@@ -93,21 +95,34 @@ def weight_mark(key: OwnerKey, *, model: bytes = PTYNET, salt: bytes = b"") -> W
     return WeightMark(key.derive(PUBLIC_LABEL), key.derive(SECRET_LABEL), model, salt)
 
 
-def embed(weights: Array, mark: WeightMark, *, margin: float = MARGIN) -> Array:
+def embed(
+    weights: Array, mark: WeightMark, *, margin: float = MARGIN, importance: NDArray[np.floating] | None = None
+) -> Array:
     """Move weights as little as possible until every bit is right by a margin.
 
     Args:
         weights: One layer's weights, any shape, floating.
         mark: Which bits.
         margin: Distance from 0 in units of the root mean square before the change.
+        importance: What a squared change of each weight costs, positive, broadcast to the weights' shape: the mean square of
+            the input it multiplies, say. Where None, a filter's weights cost the inverse of their mean square, so that
+            every filter changes by about the same share.
 
     Returns:
-        Same shape and dtype. About sqrt(256 (margin^2 + 1) / size) of relative change.
+        Same shape and dtype. About sqrt(256 (margin^2 + 1) / size) of relative change where filters are alike.
 
     Raises:
-        UsageError: Too few weights, not floating, or all zero.
+        UsageError: Too few weights, not floating, all zero, or an importance that does not fit.
     """
-    return _moved(weights, mark, margin).astype(weights.dtype)
+    _require_floating(weights)
+    exact = np.asarray(weights, np.float64)
+    if not np.isfinite(exact).all() or not exact.any():
+        raise UsageError("these weights are all zero or not finite; there is nothing to mark")
+    freedom = _freedom(exact, importance)
+    projection, bits = mark.projection(weights.size), mark.bits()
+    missing = np.maximum(margin * _rms(exact) - projection.forward(exact) * bits, 0.0) * bits
+    change = projection.lift(np.asarray(missing, np.float64), freedom=freedom.reshape(-1))
+    return (exact + change.reshape(exact.shape)).astype(weights.dtype)
 
 
 def embedding_cost(weights: Array, *, margin: float = MARGIN) -> float:
@@ -133,14 +148,21 @@ def read(weights: Array, mark: WeightMark) -> Reading:
     return Reading(int((signed > 0).sum()), float(signed.mean() / scale) if scale else 0.0)
 
 
-def _moved(weights: Array, mark: WeightMark, margin: float) -> NDArray[np.float64]:
-    _require_floating(weights)
-    exact = np.asarray(weights, np.float64)
-    if not np.isfinite(exact).all() or not exact.any():
-        raise UsageError("these weights are all zero or not finite; there is nothing to mark")
-    projection, bits = mark.projection(weights.size), mark.bits()
-    missing = np.maximum(margin * _rms(exact) - projection.forward(exact) * bits, 0.0) * bits
-    return exact + projection.lift(np.asarray(missing, np.float64)).reshape(exact.shape)
+def _freedom(exact: NDArray[np.float64], importance: NDArray[np.floating] | None) -> NDArray[np.float64]:
+    """Give how far each weight may move; extremes are cut, lest the whole mark sits in a few weights."""
+    if importance is None:
+        squares = np.mean(exact.reshape(len(exact), -1) ** 2, axis=1)
+        free = np.broadcast_to(squares.reshape(-1, *[1] * (exact.ndim - 1)), exact.shape)
+    else:
+        try:
+            cost = np.broadcast_to(np.asarray(importance, np.float64), exact.shape)
+        except ValueError:
+            raise UsageError(f"importance of shape {importance.shape} does not fit weights of {exact.shape}") from None
+        if not (cost >= 0).all():
+            raise UsageError("importance holds values below 0 or NaN; give what a squared change of each weight costs")
+        free = 1 / np.maximum(cost, MOST_FREEDOM**-1 * float(np.median(cost)) + np.finfo(np.float64).tiny)
+    middle = float(np.median(free[free > 0]))
+    return np.asarray(np.clip(free, middle / MOST_FREEDOM, middle * MOST_FREEDOM), np.float64)
 
 
 def _rms(weights: NDArray[np.float64]) -> float:

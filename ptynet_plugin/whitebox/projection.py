@@ -70,11 +70,21 @@ class Projection:
         spread[self.rows] = numbers
         return np.asarray(walsh_hadamard(spread)[: self.size] * self.signs / np.sqrt(self.size))
 
-    def lift(self, numbers: Floats) -> Floats:
-        """Give the shortest change of the weights that changes `forward` by `numbers`: shape (256,) to shape (size,)."""
-        gram = LinearOperator((ROWS, ROWS), matvec=lambda a: self.forward(self.adjoint(a)), dtype=np.float64)
+    def lift(self, numbers: Floats, *, freedom: Floats | None = None) -> Floats:
+        """Give the cheapest change of the weights that changes `forward` by `numbers`.
+
+        Args:
+            numbers: Shape (256,).
+            freedom: How far each weight may move, shape (size,), positive: the sum of change^2 / freedom is smallest. Without
+                it the change itself is shortest.
+
+        Returns:
+            Shape (size,).
+        """
+        free = 1.0 if freedom is None else freedom / freedom.mean()
+        gram = LinearOperator((ROWS, ROWS), matvec=lambda a: self.forward(free * self.adjoint(a)), dtype=np.float64)
         coefficients, _ = cg(gram, numbers, rtol=SOLVER_TOLERANCE, maxiter=10 * ROWS)
-        return self.adjoint(coefficients)
+        return np.asarray(free * self.adjoint(coefficients))
 
     def without(self, weights: NDArray[np.floating]) -> Floats:
         """Take the 256 directions out of the weights, so that `forward` gives 0: same shape, float64."""

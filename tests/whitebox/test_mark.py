@@ -154,3 +154,29 @@ def test_what_cannot_carry_a_mark_is_refused() -> None:
 
 def test_zero_weights_read_as_nothing() -> None:
     assert read(np.zeros(5000, np.float32), MARK).right == 0
+
+
+def test_every_filter_changes_by_about_the_same_share() -> None:
+    scale = np.geomspace(0.2, 5, 128)[:, None, None, None]
+    uneven = (layer() * scale).astype(np.float32)
+    marked = embed(uneven, MARK)
+    assert read(marked, MARK).right == BITS
+    share = np.linalg.norm((marked - uneven).reshape(128, -1), axis=1) / np.linalg.norm(uneven.reshape(128, -1), axis=1)
+    assert share[64:].mean() < 8 * share[:64].mean()
+    assert (share[:32] < share[96:].mean()).all()
+
+
+def test_important_weights_are_spared() -> None:
+    importance = np.ones((1, 128, 1, 1))
+    importance[:, :32] = 50
+    marked = embed(layer(), MARK, importance=importance)
+    assert read(marked, MARK).right == BITS
+    change = np.abs(marked - layer())
+    assert change[:, :32].mean() < 0.1 * change[:, 32:].mean()
+
+
+def test_an_importance_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"importance of shape \(3,\) does not fit"):
+        embed(layer(shape=(64, 64)), MARK, importance=np.ones(3))
+    with pytest.raises(UsageError, match="below 0 or NaN"):
+        embed(layer(shape=(64, 64)), MARK, importance=np.full((64, 64), np.nan))
