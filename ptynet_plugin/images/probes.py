@@ -54,10 +54,11 @@ class ProbeDesign:
     def __post_init__(self) -> None:
         if self.color not in CHANNELS:
             raise UsageError(f"probe color must be one of {', '.join(CHANNELS)}, got {self.color!r}")
-        limits = {"bits": most_bits(self.color), "symbols": MAX_SYMBOLS, "strength": 256}
-        for name, most in limits.items():
-            if not 1 <= getattr(self, name) <= most:
-                raise UsageError(f"probe {name} must be in 1..{most} for color {self.color}, got {getattr(self, name)}")
+        limits = {"bits": (1, most_bits(self.color)), "symbols": (2, MAX_SYMBOLS), "strength": (1, 256)}
+        for name, (least, most) in limits.items():
+            value = getattr(self, name)
+            if not (isinstance(value, int) and least <= value <= most):
+                raise UsageError(f"probe {name} must be in {least}..{most} for color {self.color}, got {value!r}")
         if self.generator != GENERATOR:
             raise UsageError(f"probe generator {self.generator!r} is unknown; this version makes {GENERATOR!r}")
 

@@ -243,11 +243,17 @@ def _on_grid(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
 
 @contextmanager
 def _seeded(secret: bytes) -> Iterator[Generator]:
-    """Give a generator seeded by the key, and seed torch's own for the initial weights; torch's state is restored."""
+    """Give a generator seeded by the key, and seed torch's own for the initial weights; torch's state is restored.
+
+    One thread: the batches are small, so that a second one gains little, waits actively on a busy machine, and would make the
+    network depend on the number of cores.
+    """
     seed = int.from_bytes(derive(secret, "training/v1", length=8), "big") >> 1
-    state = torch.get_rng_state()
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
     torch.manual_seed(seed)
+    torch.set_num_threads(1)
     try:
         yield torch.Generator().manual_seed(seed)
     finally:
+        torch.set_num_threads(threads)
         torch.set_rng_state(state)

@@ -157,7 +157,7 @@ def test_own_pictures_become_covers() -> None:
         ({"color": "BGR", "bits": 64}, "color must be one of RGB, GRAY, got 'BGR'"),
         ({"color": "RGB", "bits": 95}, r"bits must be in 1\.\.94"),
         ({"color": "GRAY", "bits": 0}, "bits must be in"),
-        ({"color": "RGB", "bits": 64, "symbols": 5000}, r"symbols must be in 1\.\.4096"),
+        ({"color": "RGB", "bits": 64, "symbols": 5000}, r"symbols must be in 2\.\.4096"),
         ({"color": "RGB", "bits": 64, "strength": 0}, "strength must be in"),
         ({"color": "RGB", "bits": 64, "strength": 257}, "strength must be in"),
         ({"color": "RGB", "bits": 64, "generator": "probes/v9"}, "generator 'probes/v9' is unknown"),
