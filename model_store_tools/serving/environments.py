@@ -71,8 +71,9 @@ class Environment:
         return f"{SET_UP} {self.name}"
 
     def digest(self) -> str:
-        """SHA-256 over what the environment is made from."""
-        return hashlib.sha256(b"\0".join(path.read_bytes() for path in self.sources)).hexdigest()
+        """SHA-256 over what the environment is made from; a linter's settings in pyproject.toml do not count."""
+        parts = (path.read_bytes().partition(b"\n[tool.")[0] for path in self.sources)
+        return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
     def pinned(self, package: str) -> str | None:
         """Return `package==version` as the sources pin it, or None."""
