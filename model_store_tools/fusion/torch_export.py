@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 
 from model_store_tools.fusion.torch_head import FusedModule
 from model_store_tools.targets.exported import ExportedTarget
-from model_store_tools.targets.torch_target import first_line, quietly
+from model_store_tools.targets.torch_running import first_line, quietly
 from ptynet_plugin.errors import TargetError
 from ptynet_plugin.network.weights import Network
 from ptynet_plugin.spec import InputSpec

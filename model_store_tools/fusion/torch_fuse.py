@@ -13,7 +13,8 @@ from model_store_tools.fusion.torch_export import fuse_program
 from model_store_tools.fusion.torch_files import normalise
 from model_store_tools.fusion.torch_script import fuse_script
 from model_store_tools.targets.exported import ExportedTarget
-from model_store_tools.targets.torch_target import TorchTarget, quantized_engine, quietly
+from model_store_tools.targets.torch_running import quantized_engine, quietly
+from model_store_tools.targets.torch_target import TorchTarget
 from model_store_tools.targets.torchscript import ScriptTarget, load_script
 from ptynet_plugin.archives.tensors import differences
 from ptynet_plugin.archives.torch_tensors import target_tensors

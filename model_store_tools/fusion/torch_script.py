@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from model_store_tools.fusion.torch_head import Head
-from model_store_tools.targets.torch_target import quietly
+from model_store_tools.targets.torch_running import quietly
 from ptynet_plugin.errors import SpecError, TargetError
 from ptynet_plugin.network.weights import Network
 from ptynet_plugin.spec import InputSpec

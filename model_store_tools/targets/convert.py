@@ -26,15 +26,8 @@ from model_store_tools.targets.base import Target
 from model_store_tools.targets.exported import ExportedTarget
 from model_store_tools.targets.module import ModuleTarget, evaluating
 from model_store_tools.targets.onnx import load_onnx
-from model_store_tools.targets.torch_target import (
-    TorchTarget,
-    ask,
-    first_line,
-    grey,
-    quantized_engine,
-    quietly,
-    single_thread,
-)
+from model_store_tools.targets.torch_running import ask, first_line, grey, quantized_engine, quietly, single_thread
+from model_store_tools.targets.torch_target import TorchTarget
 from model_store_tools.targets.torchscript import ScriptTarget
 from ptynet_plugin.engines.onnx_engine import OnnxEngine
 from ptynet_plugin.errors import TargetError, UsageError

@@ -108,7 +108,7 @@ def _unpickled(path: Path) -> Target:
     import torch  # noqa: PLC0415
 
     from model_store_tools.targets.module import ModuleTarget  # noqa: PLC0415
-    from model_store_tools.targets.torch_target import first_line, quietly  # noqa: PLC0415
+    from model_store_tools.targets.torch_running import first_line, quietly  # noqa: PLC0415
 
     try:
         with quietly():

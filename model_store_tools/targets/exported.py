@@ -14,7 +14,8 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from model_store_tools.targets.base import Findings, layout_of
-from model_store_tools.targets.torch_target import TorchTarget, first_line, quietly
+from model_store_tools.targets.torch_running import first_line, quietly
+from model_store_tools.targets.torch_target import TorchTarget
 from ptynet_plugin.archives.exported_check import suspicious_parts, without_notes
 from ptynet_plugin.archives.sources import Source
 from ptynet_plugin.archives.tensors import TensorRecord

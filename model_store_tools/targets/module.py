@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from model_store_tools.targets.base import Findings
 from model_store_tools.targets.exported import DTYPES
 from model_store_tools.targets.torch_records import module_tensors
-from model_store_tools.targets.torch_target import TorchTarget, first_line, quietly
+from model_store_tools.targets.torch_running import first_line, quietly
+from model_store_tools.targets.torch_target import TorchTarget
 from ptynet_plugin.archives.tensors import TensorRecord
 from ptynet_plugin.errors import TargetError
 from ptynet_plugin.spec import InputSpec

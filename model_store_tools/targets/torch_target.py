@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from model_store_tools.targets.answers import SINGLE, named_tensors, pick
 from model_store_tools.targets.base import Findings, Layout, Target, agree, complete
+from model_store_tools.targets.torch_running import ask, grey, quantized_engine, quietly
 from ptynet_plugin.archives.manifest import PortRecord
 from ptynet_plugin.errors import SpecError, TargetError
-from ptynet_plugin.images.encode import encode
 from ptynet_plugin.spec import DType, InputSpec
 
-__all__ = ["INPUT", "TorchTarget", "ask", "first_line", "quantized_engine", "quietly", "single_thread"]
+__all__ = ["INPUT", "TorchTarget", "quantized_engine", "quietly"]
 
 INPUT = "pixels"
 """Name of a torch model's only input, which torch itself does not name for a server."""
 
 LIKELY_SIDES = (28, 32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 260, 288, 299, 300, 320, 331, 384, 448, 512)
-DYNAMIC_SIDE = 224
 TWO = 2
 MOST_ROWS = 64
 
@@ -218,70 +214,6 @@ def _check_engine(spec: InputSpec, *, quantized: bool, where: str) -> None:
             f"{where} is quantised, and answers wrongly without an error under another engine than its own; write "
             f'`quantized_engine = "..."` into the spec, one of {", ".join(known)} (mobile models: qnnpack)'
         )
-
-
-@contextmanager
-def quantized_engine(spec: InputSpec) -> Iterator[None]:
-    """Load and run under the quantised engine the spec names, if it names one."""
-    before = torch.backends.quantized.engine
-    if spec.quantized_engine is not None:
-        torch.backends.quantized.engine = spec.quantized_engine
-    try:
-        yield
-    finally:
-        torch.backends.quantized.engine = before
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Leave out torch's notices that TorchScript and quantised tensors are deprecated: the target's owner knows."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        warnings.filterwarnings("ignore", category=UserWarning, module="torch")
-        warnings.filterwarnings("ignore", message=".*quantized tensor creation functions")
-        yield
-
-
-@contextmanager
-def single_thread() -> Iterator[None]:
-    """Compute with one thread inside: equal bytes are promised for equal thread counts only."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def grey(spec: InputSpec, rows: int) -> Tensor:
-    """Give the model's input for mid-grey pictures, of a likely size where the spec's is dynamic."""
-    height, width = (side or DYNAMIC_SIDE for side in spec.size or (0, 0))
-    return torch.from_numpy(encode(np.full((rows, height, width, spec.channels), 128, np.uint8), spec))
-
-
-def ask(module: Callable[[Tensor], Any], pixels: Tensor, *, where: str) -> Any:
-    """Run a model without gradients.
-
-    Raises:
-        TargetError: It refuses.
-    """
-    try:
-        with torch.no_grad(), quietly(), single_thread():
-            return module(pixels)
-    except Exception as error:  # the target is foreign code and raises what it likes
-        raise TargetError(
-            f"{where}: refuses {str(pixels.dtype).removeprefix('torch.')} of shape {list(pixels.shape)}: {first_line(error)}"
-        ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """Give the sentence of an error that says most: torch puts it last where a trace stands before it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    told = [line for line in lines if line.startswith(("RuntimeError:", "ValueError:", "AssertionError:"))]
-    return (told or lines)[0]
 
 
 def _candidates(spec: InputSpec, found: Findings) -> Iterator[list[InputSpec]]:

@@ -12,7 +12,8 @@ from torch import nn
 
 from model_store_tools.targets.base import Findings
 from model_store_tools.targets.rows import keeps_rows_apart
-from model_store_tools.targets.torch_target import TorchTarget, first_line, quantized_engine, quietly
+from model_store_tools.targets.torch_running import first_line, quantized_engine, quietly
+from model_store_tools.targets.torch_target import TorchTarget
 from ptynet_plugin.archives.tensors import TensorRecord
 from ptynet_plugin.archives.torch_structure import torch_structure
 from ptynet_plugin.archives.torch_tensors import torch_tensors

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from model_store_tools.targets.exported import load_program
-from model_store_tools.targets.torch_target import quietly
+from model_store_tools.targets.torch_running import quietly
 from ptynet_plugin.archives.exported_check import suspicious_parts
 from ptynet_plugin.archives.torch_zip import TorchZip
 from ptynet_plugin.errors import TargetError

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from model_store_tools.targets.torch_records import module_tensors, records_of
-from model_store_tools.targets.torch_target import quantized_engine, quietly
+from model_store_tools.targets.torch_running import quantized_engine, quietly
 from ptynet_plugin.archives.torch_structure import torch_structure
 from ptynet_plugin.archives.torch_tensors import torch_tensors
 from ptynet_plugin.errors import TargetError

@@ -13,7 +13,7 @@ from torch import nn
 
 from model_store_tools.fusion.torch_fuse import fuse_torch
 from model_store_tools.targets.detect import load_target
-from model_store_tools.targets.torch_target import quietly, single_thread
+from model_store_tools.targets.torch_running import quietly, single_thread
 from model_store_tools.targets.torchscript import ScriptTarget
 from ptynet_plugin.archives.tensors import TensorRecord
 from ptynet_plugin.archives.torch_tensors import target_tensors, torch_tensors

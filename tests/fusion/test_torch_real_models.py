@@ -15,7 +15,7 @@ from model_store_tools.fusion.torch_fuse import fuse_torch
 from model_store_tools.fusion.torch_head import FusedModule
 from model_store_tools.targets.convert import convert
 from model_store_tools.targets.detect import load_target
-from model_store_tools.targets.torch_target import quantized_engine, quietly, single_thread
+from model_store_tools.targets.torch_running import quantized_engine, quietly, single_thread
 from ptynet_plugin.archives.torch_tensors import target_tensors
 from ptynet_plugin.images.encode import encode
 from ptynet_plugin.spec import InputSpec

@@ -15,7 +15,7 @@ from torch import nn
 from model_store_tools.targets.detect import load_target
 from model_store_tools.targets.exported import ExportedTarget
 from model_store_tools.targets.module import ModuleTarget, load_weights
-from model_store_tools.targets.torch_target import quietly
+from model_store_tools.targets.torch_running import quietly
 from model_store_tools.targets.torchscript import ScriptTarget
 from ptynet_plugin.errors import SpecError, TargetError, UsageError
 from ptynet_plugin.spec import InputSpec

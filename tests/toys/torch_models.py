@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from model_store_tools.targets.torch_target import quietly
+from model_store_tools.targets.torch_running import quietly
 
 CLASSES = 10
 
