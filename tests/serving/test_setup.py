@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from model_store_tools.serving import preflight, setup
-from model_store_tools.serving.environments import PROJECT, TORCHSERVE, TRITON, servers_root
+from model_store_tools.serving.environments import PROJECT, TORCHSERVE, TRITON, Environment, servers_root
 from model_store_tools.serving.interpreters import Interpreter, find_interpreters, inspect
 
 ROOT = Path(__file__).parents[2]
@@ -212,3 +212,14 @@ def test_all_environments_pin_the_same_torch_and_onnxruntime() -> None:
     for package in ("onnxruntime", "pillow"):
         assert PROJECT.pinned(package) == TORCHSERVE.pinned(package) == TRITON.pinned(package)
     assert TRITON.pinned("torchserve") is None
+
+
+def test_a_linters_settings_do_not_make_an_environment_out_of_date(tmp_path: Path) -> None:
+    source = tmp_path / "pyproject.toml"
+    environment = Environment("project", ("3.11",), sources=(source,), install=(), megabytes=1)
+    source.write_text('[project]\nname = "x"\n\n[tool.ruff]\nline-length = 100\n')
+    before = environment.digest()
+    source.write_text('[project]\nname = "x"\n\n[tool.ruff]\nline-length = 120\n')
+    assert environment.digest() == before
+    source.write_text('[project]\nname = "y"\n\n[tool.ruff]\nline-length = 120\n')
+    assert environment.digest() != before
