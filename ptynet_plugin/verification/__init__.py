@@ -14,7 +14,8 @@
     endpoint      the contract of a suspect             registration   the run's line to the claim's ledger
     transports/   one server's language each            runner         the protocol, from benign picture to verdict
     client        retries, pace                         run, result    what was asked; what it came to
-    answers       what came back means which class      report, curve  the HTML page
+    answers       what came back means which class      controls       benign pictures beside the probes
+    class_maps    merged, renumbered, hidden classes    report, curve  the HTML page
 """
 
 from ptynet_plugin.verification.address import Address, parse_address

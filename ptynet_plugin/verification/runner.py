@@ -12,23 +12,24 @@ from __future__ import annotations
 
 import hashlib
 import math
+import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
 from ptynet_plugin.claims.claim import Claim
 from ptynet_plugin.claims.ledger import Ledger
-from ptynet_plugin.errors import ClaimError, EndpointError, PtynetError
+from ptynet_plugin.errors import ClaimError, EndpointError
 from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.spec import InputSpec
 from ptynet_plugin.statistics.class_map import ClassMap
 from ptynet_plugin.statistics.decision import SequentialTest
 from ptynet_plugin.statistics.evasion import EvasionResult, evasion_test
-from ptynet_plugin.symbols.encoding import tagged_digest
 from ptynet_plugin.verification.answers import BrokenScores
+from ptynet_plugin.verification.controls import EVASION_LEVEL, benign_are_lost, questions_of, refused_pairs
 from ptynet_plugin.verification.endpoint import Answer, Endpoint, Picture
+from ptynet_plugin.verification.events import Interrupted, Step, Witnessed
 from ptynet_plugin.verification.questions import Questions
 from ptynet_plugin.verification.registration import DEFAULT_ALPHA, DEFAULT_BUDGET, Registration, begin, resume
 from ptynet_plugin.verification.result import Outcome, VerificationResult, answer_kind
@@ -53,51 +54,7 @@ __all__ = [
     "verify",
 ]
 
-EVASION_LEVEL = 1e-3
-"""Fixed before any run; evasion never counts as ownership, so that this level is a reason to look closer and no proof."""
-
-LOST_PAIRS = 2
-"""So many symbols in a row lost together with their benign controls mean that the endpoint is down."""
-
 LONGEST_REASON = 300
-
-
-class Interrupted(PtynetError):  # noqa: N818 -- reads as the state it names
-    """The run was stopped from outside between two questions; it can be resumed."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """How far a run is, after each symbol.
-
-    Attributes:
-        symbols: Symbols asked.
-        hits: Hits among them.
-        budget: Most symbols of this run.
-        log10_e: Evidence so far.
-        needed: Evidence at which the mark is shown.
-    """
-
-    symbols: int
-    hits: int
-    budget: int
-    log10_e: float
-    needed: float
-
-
-@dataclass(frozen=True)
-class Witnessed:
-    """One question with everything that evidence may want to keep.
-
-    Attributes:
-        query: As it stands in the transcript.
-        picture: What was asked, before it was encoded.
-        answer: What came back, with the exact bytes; None where it was lost.
-    """
-
-    query: Query
-    picture: Picture
-    answer: Answer | None
 
 
 def verify(
@@ -166,7 +123,7 @@ def run_protocol(
     ledger = ledger if questions.owned else None
     resumed = read_run(state) if state is not None and state.is_file() else None
     if resumed is None or resumed.finished is None:
-        endpoint.ask(questions.control(0))
+        endpoint.ask(questions.control(secrets.randbelow(claim.terms.symbols)))  # always the same would be recognised
     identity = endpoint.info().identity
     terms: _Terms = {"alpha": alpha, "budget": budget, "ledger": ledger, "class_map": questions.class_map}
     registration = resume(resumed, claim, identity, **terms) if resumed else begin(claim, identity, **terms, now=now)
@@ -239,7 +196,7 @@ class _Runner:
             self._questions.require_committed(symbol)
         self._endpoint.wait()
         self._registration.ask(symbol)
-        for cover, control in self._covers(symbol):
+        for cover, control in questions_of(self._run, symbol):
             self._ask(symbol, cover, control=control)
         outcome = symbol_outcomes(self._run)[-1]
         self._registration.answer(symbol, hit=outcome.hit, null_rate=self._questions.null_rate(outcome.answer))
@@ -249,14 +206,6 @@ class _Runner:
                 f"{self._fatal}; the run stands at {self._test.asked} symbols and can be resumed"
             ) from self._fatal
         self._require_life()
-
-    def _covers(self, symbol: int) -> list[tuple[int, bool]]:
-        """Give what to ask for a symbol: (cover, whether it is the control), the pair of cover 0 in an order drawn by lot."""
-        asked = [(cover, False) for cover in range(self._run.covers)]
-        if any(query.refused for query in self._run.queries):
-            heads = tagged_digest("pair-order/v1", self._run.run_id, symbol)[0] & 1
-            asked.insert(heads, (self._run.covers, True))
-        return asked
 
     def _ask(self, symbol: int, cover: int, *, control: bool) -> None:
         picture = self._questions.control(symbol) if control else self._questions.probe(symbol, cover)
@@ -305,8 +254,7 @@ class _Runner:
         Raises:
             EndpointError: The endpoint is down; the run can be resumed.
         """
-        last = _pairs(self._run, lambda query: query.lost is not None)[-LOST_PAIRS:]
-        if len(last) == LOST_PAIRS and all(probe and control for probe, control in last):
+        if benign_are_lost(self._run):
             raise EndpointError(
                 f"{self._error}; benign pictures are lost as well, so the endpoint is down: {self._test.asked} symbols were "
                 "asked, the lost ones count as misses; resume when it is up"
@@ -318,7 +266,7 @@ class _Runner:
 
     def _result(self) -> VerificationResult:
         test, claim = self._test, self._questions.claim
-        evasion = evasion_test(_pairs(self._run, lambda query: query.refused))
+        evasion = evasion_test(refused_pairs(self._run))
         verdict = self._verdict(evasion)
         if self._run.finished is None:
             self._run.finished = self._now().isoformat(timespec="milliseconds")
@@ -349,12 +297,6 @@ class _Runner:
         if verdict == "shown":
             return "shown" if self._questions.owned else "inconclusive"
         return "evasion-suspected" if evasion.anytime_p_value <= EVASION_LEVEL else verdict
-
-
-def _pairs(run: RunState, bad: Callable[[Query], bool]) -> list[tuple[bool, bool]]:
-    """Give the probe/control pairs, in order: whether each is bad. Cover 0 stands for its symbol."""
-    probes = {query.symbol: query for query in run.probes if query.cover == 0}
-    return [(bad(probes[control.symbol]), bad(control)) for control in run.controls if control.symbol in probes]
 
 
 def _grade(claim: Claim, run: RunState) -> str:

@@ -226,6 +226,26 @@ def test_metadata_hidden_by_a_grpc_server_too() -> None:
             open_at(f"{where}/tenant/digits")
 
 
+def test_a_proxy_s_path_and_a_version_go_along() -> None:
+    paths: list[str] = []
+
+    def answer(request: Request) -> object:
+        paths.append(request.path)
+        return open_inference(
+            Request(
+                request.method,
+                request.path.removeprefix("/a/b%20c").replace("/versions/3", ""),
+                request.headers,
+                request.body,
+            )
+        )
+
+    with http_server(answer) as port, open_at(f"kserve+http://127.0.0.1:{port}/a/b%20c/digits/3") as client:
+        assert client.ask(picture(255)).top == 9
+    assert all(path.startswith("/a/b%20c/v2") for path in paths)
+    assert paths[-1] == "/a/b%20c/v2/models/digits/versions/3/infer"
+
+
 def test_classification_is_never_asked_for() -> None:
     """One such request kills Triton before 2.59.1 where the output holds byte strings."""
     bodies: list[bytes] = []
