@@ -203,7 +203,7 @@ def png_pixels(octets):
 def check_request(body, pixels, channels, spec, name):
     start = body.find(b"\x89PNG\r\n\x1a\n")
     if start >= 0:
-        found, gray = png_pixels(body[start:]), b"".join(bytes((value,)) * 3 for value in pixels if channels == 1)
+        found, gray = png_pixels(body[start:]), b"".join(bytes((value,)) * 3 for value in pixels * (channels == 1))
         need(found in (None, pixels, gray), f"{name}: its PNG is not the committed picture")
         return found is not None
     if b"\xff\xd8\xff" in body and b"JFIF" in body:
