@@ -127,6 +127,14 @@ def test_torchserve_without_its_token_is_refused_by_name(for_torchserve: Release
         for_torchserve.verify(torchserve.url("brightness"))
 
 
+@pytest.mark.torchserve
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_torchserve_names_an_unknown_model(for_torchserve: Release, torchserve: ServerHandle, protocol: str) -> None:
+    url = torchserve.url("brightness", protocol=protocol).replace("brightness", "darkness")
+    with pytest.raises(Refused, match=r"Model not found.*is the name of model 'darkness' right, is it loaded"):
+        for_torchserve.verify(url, headers=dict(torchserve.headers))
+
+
 @pytest.mark.triton
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_an_unknown_model_or_version_is_named(for_triton: Release, triton: ServerHandle, protocol: str) -> None:

@@ -121,7 +121,7 @@ def _prediction(raw: bytes) -> bytes:
 
 
 def _unknown_model(error: Refused, model: str) -> Refused:
-    if error.status != NOT_FOUND:
+    if error.status != NOT_FOUND and "ModelNotFound" not in str(error):  # over gRPC it is an INTERNAL error
         return error
     return Refused(f"{error}; is the name of model '{model}' right, is it loaded?", status=error.status)
 
