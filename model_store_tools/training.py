@@ -16,7 +16,7 @@ from model_store_tools.pictures import read_pictures
 from ptynet_plugin import mark
 from ptynet_plugin.errors import MarkError
 from ptynet_plugin.images.carriers import Color, most_bits
-from ptynet_plugin.images.probes import DEFAULT_STRENGTH, DEFAULT_SYMBOLS, ProbeDesign
+from ptynet_plugin.images.probes import DEFAULT_STRENGTHS, DEFAULT_SYMBOLS, ProbeDesign
 from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.network.onnx_graph import ptynet_onnx
 from ptynet_plugin.network.training import LEAST_RECOGNISED, PLAN, Trained, TrainingPlan, train_network
@@ -33,7 +33,7 @@ def train_mark(
     *,
     color: Color = "RGB",
     symbols: int = DEFAULT_SYMBOLS,
-    strength: int = DEFAULT_STRENGTH,
+    strength: int | None = None,
     covers: Path | None = None,
     replace: bool = False,
     plan: TrainingPlan = PLAN,
@@ -47,7 +47,7 @@ def train_mark(
         folder: Where; must not exist or be empty unless `replace`.
         color: "GRAY" for one-channel targets.
         symbols: Number of symbols.
-        strength: Share of the trigger in a probe, in 1/256ths.
+        strength: Share of the trigger in a probe, in 1/256ths; None for the color's default.
         covers: Folder of the owner's pictures; they join the procedural covers in training.
         replace: Whether a mark that lies there is replaced, in one step, at the end.
         plan: How long and on what to train.
@@ -58,7 +58,8 @@ def train_mark(
         MarkError: The folder is in the way, or the network reads too badly.
         UsageError: An impossible number of symbols, a cover that cannot be read.
     """
-    design = ProbeDesign(color, bits=most_bits(color), symbols=symbols, strength=strength)
+    chosen = DEFAULT_STRENGTHS[color] if strength is None else strength
+    design = ProbeDesign(color, bits=most_bits(color), symbols=symbols, strength=chosen)
     if folder.exists() and not replace and (not folder.is_dir() or any(folder.iterdir())):
         raise MarkError(f"{folder}: exists already; add --force to replace it, or choose another folder")
     pictures = None if covers is None else read_pictures(covers, color=color)

@@ -19,14 +19,24 @@ from ptynet_plugin.images.resize import resize
 from ptynet_plugin.symbols.codebook import MAX_SYMBOLS, code_words
 from ptynet_plugin.symbols.stream import KeyStream
 
-__all__ = ["DEFAULT_STRENGTH", "DEFAULT_SYMBOLS", "GENERATOR", "ProbeDesign", "ProbeMaker", "blended"]
+__all__ = [
+    "DEFAULT_STRENGTH",
+    "DEFAULT_STRENGTHS",
+    "DEFAULT_SYMBOLS",
+    "GENERATOR",
+    "ProbeDesign",
+    "ProbeMaker",
+    "blended",
+]
 
 GENERATOR = "probes/v1"
 """Version of everything between secret and picture; a change that moves one pixel changes it."""
 
 DEFAULT_SYMBOLS = 512
 DEFAULT_STRENGTH = 141
-"""0.55: at 0.5 one probe in a hundred is lost to JPEG at quality 30 on 32x32 pixels, at 0.55 none in a thousand."""
+DEFAULT_STRENGTHS: dict[str, int] = {"RGB": DEFAULT_STRENGTH, "GRAY": 179}
+"""0.55 and 0.70: the lowest at which every promised disturbance leaves 99.5 % recognised. One channel carries a third of the
+energy, at higher frequencies, which cropping and reducing to half hurt more."""
 
 SMALLEST_SIDE, LARGEST_SIDE = 8, 4096
 

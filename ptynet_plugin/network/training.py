@@ -31,7 +31,7 @@ from ptynet_plugin.images.carriers import carriers
 from ptynet_plugin.images.probes import ProbeDesign, ProbeMaker
 from ptynet_plugin.images.resize import resize
 from ptynet_plugin.keys import derive
-from ptynet_plugin.network.module import ARCHITECTURE, Architecture, TrainablePTYNet
+from ptynet_plugin.network.module import ARCHITECTURES, Architecture, TrainablePTYNet
 from ptynet_plugin.network.reading import recognised, soft_bits, symbol_scores
 from ptynet_plugin.network.weights import GRID, Network
 from ptynet_plugin.symbols.codebook import code_words
@@ -42,7 +42,7 @@ __all__ = ["LEAST_RECOGNISED", "PLAN", "QUICK_PLAN", "Trained", "TrainingPlan", 
 Progress = Callable[[int, int], None]
 Finish = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
-LEAST_RECOGNISED = 0.98
+LEAST_RECOGNISED = 0.95
 """Share of held-out probes, half of them disturbed, that a mark must recognise to be worth writing."""
 
 FINISH_AT = (0.6, 0.8, 1.0)
@@ -59,25 +59,25 @@ class TrainingPlan:
         negatives: Share of them without a trigger of this key.
         covers: Size of the pool of procedural covers.
         rate: Highest learning rate of the one-cycle schedule.
-        weakest: Lowest strength of a trigger; strengths are uniform up to `strongest`.
-        strongest: Highest strength of a trigger.
+        weakest: Lowest strength of a trigger over the design's; strengths are uniform up to `strongest`.
+        strongest: Highest strength of a trigger over the design's.
         silence: Weight of the negatives' loss.
         sharpness: Factor on the linear layer after training.
         held_out: Probes of the test at the end.
-        architecture: Shape of the network.
+        architecture: Shape of the network; None for the one that suits the color.
     """
 
-    steps: int = 450
+    steps: int = 800
     batch: int = 256
     negatives: float = 0.2
     covers: int = 6144
     rate: float = 4e-3
-    weakest: float = 0.3
-    strongest: float = 0.7
+    weakest: float = 0.6
+    strongest: float = 1.25
     silence: float = 0.05
     sharpness: float = 3.0
     held_out: int = 512
-    architecture: Architecture = ARCHITECTURE
+    architecture: Architecture | None = None
 
 
 PLAN = TrainingPlan()
@@ -135,7 +135,8 @@ def train_network(
     words = code_words(secret, symbols=design.symbols, bits=design.bits)
     tau = choose_tau(bits=design.bits, symbols=design.symbols)
     with _seeded(secret) as generator:
-        model = TrainablePTYNet(channels=design.channels, bits=design.bits, architecture=plan.architecture)
+        architecture = plan.architecture or ARCHITECTURES[design.color]
+        model = TrainablePTYNet(channels=design.channels, bits=design.bits, architecture=architecture)
         batches = _Batches(secret, design, plan, pictures, generator)
         loss = _optimise(model, batches, plan, progress, finish)
     model.eval()
@@ -188,8 +189,9 @@ class _Batches:
         words = torch.randint(0, 2, (plan.batch - negatives, self._design.bits), generator=generator) * 2.0 - 1
         own = (words @ self._basis.flatten(1)).view(-1, *self._basis.shape[1:])
         triggers = torch.cat([own, foreign_triggers(negatives, self._design.color, generator)])
-        span = plan.strongest - plan.weakest
-        strength = plan.weakest + span * torch.rand(plan.batch, 1, 1, 1, generator=generator)
+        share = torch.rand(plan.batch, 1, 1, 1, generator=generator)
+        strength = (plan.weakest + (plan.strongest - plan.weakest) * share) * (self._design.strength / 256)
+        strength = strength.clamp(max=1)
         strength[len(words) :: 2] = 0  # every second negative is a plain cover
         return augmented(blended_batch(self._covers(), triggers, strength), generator), words
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ptynet_plugin.network.cost import feature_side, flops, parameters
-from ptynet_plugin.network.module import ARCHITECTURE, Architecture, Layer, TrainablePTYNet
+from ptynet_plugin.network.module import ARCHITECTURES, Architecture, Layer, TrainablePTYNet
 from ptynet_plugin.network.reading import recognised, soft_bits, symbol_scores
 from ptynet_plugin.network.weights import GRID, Network
 from ptynet_plugin.symbols.codebook import code_words
@@ -31,7 +31,7 @@ def _trained_a_little(channels: int, architecture: Architecture) -> TrainablePTY
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("architecture", [ARCHITECTURE, WITH_POOL])
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES.values(), WITH_POOL])
 def test_folding_changes_nothing(channels: int, architecture: Architecture) -> None:
     model = _trained_a_little(channels, architecture)
     words = code_words(bytes(32), symbols=16, bits=40)
@@ -74,9 +74,9 @@ def test_scores_are_correlations() -> None:
     assert scores.min() >= -1
 
 
-@pytest.mark.parametrize(("channels", "bits"), [(3, 94), (1, 71)])
-def test_the_network_is_as_small_as_promised(channels: int, bits: int) -> None:
-    model = TrainablePTYNet(channels=channels, bits=bits)
+@pytest.mark.parametrize(("color", "channels", "bits"), [("RGB", 3, 94), ("GRAY", 1, 71)])
+def test_the_network_is_as_small_as_promised(color: str, channels: int, bits: int) -> None:
+    model = TrainablePTYNet(channels=channels, bits=bits, architecture=ARCHITECTURES[color])
     for symbols in (512, 4096):
         words = np.ones((symbols, bits), np.int8)
         network = model.to_network(codebook=words, tau=0.7, margin=0.2, sharpness=1)

@@ -24,7 +24,7 @@ DESIGN = ProbeDesign("RGB", bits=40, symbols=2, strength=179)
 def test_a_few_steps_show_learning() -> None:
     design = ProbeDesign("GRAY", bits=31, symbols=2, strength=192)
     seen: list[tuple[int, int]] = []
-    plan = replace(QUICK_PLAN, steps=60, batch=64, covers=512, held_out=16, weakest=0.6, strongest=0.9)
+    plan = replace(QUICK_PLAN, steps=60, batch=64, covers=512, held_out=16, weakest=0.8, strongest=1.2)
     trained = train_network(
         SECRET, design, plan=plan, least=0.0, progress=lambda done, total: seen.append((done, total))
     )
@@ -49,7 +49,7 @@ def test_torch_global_state_is_left_alone() -> None:
 
 def test_a_network_that_cannot_read_is_refused() -> None:
     with pytest.raises(
-        MarkError, match=r"recognises .* of its held-out probes, 98\.0% are needed; no mark was written"
+        MarkError, match=r"recognises .* of its held-out probes, 95\.0% are needed; no mark was written"
     ):
         train_network(SECRET, ProbeDesign("RGB", bits=64), plan=FEW_STEPS)
 
