@@ -11,15 +11,13 @@ import typer
 from ptynet_plugin.errors import ClaimError, UsageError
 
 if TYPE_CHECKING:
+    from ptynet_plugin.images.carriers import Color
     from ptynet_plugin.images.probes import ProbeDesign
 
 __all__ = ["CLAIM_VERBS", "audit", "bind", "check", "commit", "stamp"]
 
 KeyOption = Annotated[str | None, typer.Option(help="Owner key file, - for standard input; else PTYNET_KEY.")]
 ClaimFolder = Annotated[Path, typer.Argument(metavar="CLAIM", help="The claim's folder.")]
-_BITS = 64
-"""Length of a code word where no mark says another: what `ptynet train` makes."""
-
 EXIT_BY_VERDICT = {"shown": 0, "not-shown": 1, "inconclusive": 3, "evasion-suspected": 3}
 
 
@@ -225,15 +223,17 @@ def _null_holds(path: Path, described: Path, *, keys: int, probes: int) -> bool:
     return sound
 
 
-def _terms(mark: Path | None, color: str, symbols: int) -> tuple[ProbeDesign, float, float]:
+def _terms(mark: Path | None, color: Color, symbols: int) -> tuple[ProbeDesign, float, float]:
     """Give probe design, tau and margin: the mark's, or those a mark would be trained with."""
     if mark is not None:
         from ptynet_plugin.mark import read_metadata  # noqa: PLC0415
 
         metadata = read_metadata(mark)
         return metadata.design, metadata.tau, metadata.margin
-    from ptynet_plugin.images.probes import ProbeDesign  # noqa: PLC0415
+    from ptynet_plugin.images.carriers import most_bits  # noqa: PLC0415
+    from ptynet_plugin.images.probes import DEFAULT_STRENGTHS, ProbeDesign  # noqa: PLC0415
     from ptynet_plugin.symbols.threshold import MARGIN, choose_tau  # noqa: PLC0415
 
-    design = ProbeDesign(color="GRAY" if color == "GRAY" else "RGB", bits=_BITS, symbols=symbols)
-    return design, choose_tau(bits=_BITS, symbols=symbols), MARGIN
+    bits = most_bits(color)
+    design = ProbeDesign(color, bits=bits, symbols=symbols, strength=DEFAULT_STRENGTHS[color])
+    return design, choose_tau(bits=bits, symbols=symbols), MARGIN

@@ -12,7 +12,7 @@ from ptynet_plugin.claims.claim import Claim, commit
 from ptynet_plugin.claims.directory import CLAIMS, read_claim, write_claim
 from ptynet_plugin.errors import ClaimError, UsageError
 from ptynet_plugin.images.probes import ProbeMaker
-from ptynet_plugin.mark import MarkSecrets, read_metadata, read_secrets
+from ptynet_plugin.mark import MarkMetadata, MarkSecrets, read_metadata, read_secrets
 from ptynet_plugin.spec import InputSpec
 
 __all__ = ["Marking", "claim_for", "keep_claim"]
@@ -68,20 +68,22 @@ def claim_for(mark: Path, spec: InputSpec, target_digest: str, *, given: Path | 
     else:
         claim = read_claim(given)
         _require_ours(claim, given, secrets, plain, target_digest)
+        _require_mark(claim, given, metadata)
     return Marking(claim, claim.labels(secrets.epoch), maker, secrets)
 
 
-def keep_claim(mark: Path, name: str, claim: Claim, *, replace: bool) -> Path:
+def keep_claim(mark: Path, name: str, claim: Claim, *, replace: bool, given: Path | None = None) -> Path:
     """Keep the owner's side of a claim in `MARK/claims/NAME/`.
 
     A claim speaks of a target, not of an archive's name: packaged under a second name it gets a link to its first folder, for
-    a claim has one ledger.
+    a claim has one ledger. So does a claim that was given, wherever it lies, with its stamps beside it.
 
     Args:
         mark: Folder of the mark.
         name: The model's name.
         claim: What to keep.
         replace: Put it in the place of another claim of that name, which is kept aside.
+        given: Folder in which the claim lies already.
 
     Returns:
         The folder.
@@ -90,14 +92,17 @@ def keep_claim(mark: Path, name: str, claim: Claim, *, replace: bool) -> Path:
         ClaimError: Another claim has that name, or the folder cannot be written.
     """
     claims = mark / CLAIMS
-    folder, twin = claims / name, _same_claim(claims, name, claim)
+    folder = claims / name
+    elsewhere = given is not None and given.resolve() != folder.resolve()
+    twin = given if elsewhere else _same_claim(claims, name, claim)
     if folder.is_symlink() and (replace or not folder.exists()):
         folder.unlink()
     if twin is None or folder.exists():
         write_claim(folder, claim, replace=replace)
         return folder
     try:
-        folder.symlink_to(twin.name, target_is_directory=True)
+        claims.mkdir(mode=0o700, exist_ok=True)
+        folder.symlink_to(twin.resolve() if elsewhere else twin.name, target_is_directory=True)
     except OSError as error:
         raise ClaimError(f"{folder}: cannot be linked to {twin} ({error.strerror})") from error
     return folder
@@ -132,3 +137,15 @@ def _require_ours(claim: Claim, where: Path, secrets: MarkSecrets, spec: InputSp
     if ours != theirs:
         fields = [name for name in type(spec).model_fields if getattr(ours, name) != getattr(theirs, name)]
         raise ClaimError(f"{where}: commits to a spec with other {', '.join(fields)}; use the spec it was made with")
+
+
+def _require_mark(claim: Claim, where: Path, metadata: MarkMetadata) -> None:
+    """Refuse a claim whose probes this mark was not trained for."""
+    if claim.design != metadata.design:
+        raise ClaimError(f"{where}: commits to {claim.design}, the mark hears {metadata.design}; commit with --mark")
+    committed, heard = (claim.terms.tau, claim.terms.margin), (metadata.tau, metadata.margin)
+    if committed != heard:
+        raise ClaimError(
+            f"{where}: commits to tau {committed[0]} and margin {committed[1]}, the mark fires at {heard[0]} and {heard[1]}; "
+            "commit with --mark"
+        )

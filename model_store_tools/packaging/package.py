@@ -114,7 +114,7 @@ def package(target: str | Path | Target, options: Options, *, tell: Tell = lambd
         tell("writing the archive")
         parts = _parts(name, loaded, marking, fused, passed, options=options, overlay=overlay)
         results = _write(parts, place)
-        folder = keep_claim(options.mark, name, marking.claim, replace=options.force)
+        folder = keep_claim(options.mark, name, marking.claim, replace=options.force, given=options.claim)
         place.publish(results, replace=options.force)
     path = options.out / _results(name, options)[0]
     return Packaged(path, archive_digest(path), folder, passed.report, passed.probes)

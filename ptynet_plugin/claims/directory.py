@@ -122,7 +122,8 @@ def find_claim(mark: Path, claim: Path | None = None) -> Path:
     if claim is not None:
         return claim
     found = sorted(path.parent for path in (mark / CLAIMS).glob("[!.]*/claim.json"))
-    names = {folder.resolve(): folder for folder in reversed(found)}  # a second name of the same claim is a link to it
+    links_first = sorted(found, key=lambda folder: not folder.is_symlink())
+    names = {folder.resolve(): folder for folder in links_first}  # a second name of the same claim is a link to it
     there = sorted(names.values())
     if len(there) == 1:
         return there[0]

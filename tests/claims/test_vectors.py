@@ -29,7 +29,7 @@ INVALID = {
 
 
 def make_kept_claim() -> Claim:
-    maker = ProbeMaker(KEY.probe_secret(), ProbeDesign(color="RGB", bits=64, symbols=12))
+    maker = ProbeMaker(KEY.probe_secret(), ProbeDesign(color="RGB", bits=64, symbols=12, strength=128))
     spec = InputSpec(
         color="RGB",
         output="logits",

@@ -64,7 +64,7 @@ def test_from_commitment_to_a_checked_bundle(
     assert "stamped again" in done("claim", "stamp", committed, *trusted, "--renew")
 
     bundle = case.folder / "evidence"
-    asked = ("--key", key, "--mark", case.folder / "MARK", "--claim", committed)
+    asked = ("--key", key, "--mark", case.folder / "MARK")  # the mark's only claim is the one that was given
     done("verify", f"file:{archive}", *asked, "--evidence", bundle)
     printed = done("claim", "check", bundle, "--tsa-ca", authority.root, "--archive", archive)
     assert "VALID: SHOWN" in printed
@@ -117,6 +117,36 @@ def test_a_binding_is_made_once(case: PackagingCase, key: Path, committed: Path)
     done("claim", "bind", committed, *shared, "--archive", archive)
     again = run("claim", "bind", committed, *shared, "--archive", other)
     assert (again.exit_code, "bound already to another mark or other archives" in again.output) == (2, True)
+
+
+def test_a_claim_for_other_probes_than_the_marks_is_refused(case: PackagingCase, key: Path) -> None:
+    out = case.folder / "BARE"
+    done(
+        "claim",
+        "commit",
+        "--key",
+        key,
+        "--target",
+        case.target,
+        "--spec",
+        case.folder / "SPEC.toml",
+        "--symbols",
+        "16",
+        "--out",
+        out,
+    )
+    flags = (
+        "--mark",
+        case.folder / "MARK",
+        "--spec",
+        case.folder / "SPEC.toml",
+        "--format",
+        "triton",
+        "--out",
+        case.out,
+    )
+    result = run("package", case.target, *flags, "--claim", out)
+    assert (result.exit_code, "commit with --mark" in result.output) == (2, True)
 
 
 def test_an_archive_of_another_target_cannot_be_bound(case: PackagingCase, key: Path, committed: Path) -> None:
