@@ -9,11 +9,11 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptynet_plugin.archives.fused import TargetSums, target_sums
+from ptynet_plugin.archives.fused import TargetSums, onnx_sums_in_zip, target_sums
 from ptynet_plugin.archives.manifest import (
     MANIFEST_LIMIT,
     MANIFEST_NAME,
@@ -68,8 +68,7 @@ def check_archive(path: Path, *, expect: str | None = None) -> Checked:
         archive.require_canonical()
         _require_files(archive, manifest.files)
         _require_settings(archive, manifest)
-        with model_on_disk(archive, manifest) as model:
-            require_target(manifest.target, _sums(model, manifest, path), where=f"{path}: {manifest.model}")
+        require_target(manifest.target, _sums(archive, manifest), where=f"{path}: {manifest.model}")
         for name, digest in sorted(manifest.companions.items()):
             _require_companion(path, name, digest)
         found = archive.digest()
@@ -136,12 +135,23 @@ def unpack_member(archive: Archive, name: str, folder: Path) -> Path:
     return target
 
 
-def _sums(model: Path, manifest: Manifest, path: Path) -> TargetSums:
-    try:
-        return target_sums(model, manifest.engine)
-    except (TargetError, ArchiveError) as error:
-        reason = str(error).replace(str(model), manifest.model).replace(str(model.parent), str(path))
-        raise IntegrityError(f"{path}: the target inside {manifest.model} cannot be read: {reason}") from error
+def _sums(archive: Archive, manifest: Manifest) -> TargetSums:
+    """Find the target again; a zip gives only the model's own file away for that, external data is read in place."""
+    with ExitStack() as stack:
+        if isinstance(archive, ZipArchive):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ptynet-check-")))
+            model = unpack_member(archive, manifest.model, folder)
+        else:
+            model = archive.path / manifest.model
+        try:
+            if isinstance(archive, ZipArchive) and manifest.engine == "onnx":
+                return onnx_sums_in_zip(model, archive, manifest.model)
+            return target_sums(model, manifest.engine)
+        except (TargetError, ArchiveError) as error:
+            reason = str(error).replace(str(model), manifest.model).replace(str(model.parent), str(archive.path))
+            raise IntegrityError(
+                f"{archive.path}: the target inside {manifest.model} cannot be read: {reason}"
+            ) from error
 
 
 def _require_files(archive: Archive, files: Mapping[str, FileRecord]) -> None:

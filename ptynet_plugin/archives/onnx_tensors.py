@@ -28,6 +28,7 @@ __all__ = [
     "onnx_tensors",
     "read_model",
     "record_of",
+    "size_of",
     "structure_of",
     "target_records",
     "target_tensors",
@@ -109,7 +110,7 @@ def record_of(name: str, tensor: TensorProto, folder: Path) -> TensorRecord:
     """
     dtype, shape = _dtype(tensor, name), tuple(tensor.dims)
     if tensor.data_location == TensorProto.EXTERNAL:
-        digest = extent_of(tensor, folder, size=_size(tensor)).sha256()
+        digest = extent_of(tensor, folder, size=size_of(tensor)).sha256()
     else:
         digest = hashlib.sha256(_octets(tensor, name)).hexdigest()
     return TensorRecord(name, dtype, shape, digest)
@@ -200,7 +201,8 @@ def _kind(tensor: TensorProto) -> str:
     return next((name for name, number in known if number == tensor.data_type), "UNDEFINED")
 
 
-def _size(tensor: TensorProto) -> int:
+def size_of(tensor: TensorProto) -> int:
+    """Give the bytes that a tensor's type and shape ask for; its type must be known."""
     count: int = math.prod(tensor.dims)
     if (bits := PACKED.get(_kind(tensor))) is not None:
         return -(-count * bits // 8)
@@ -212,9 +214,9 @@ def _octets(tensor: TensorProto, name: str) -> bytes:
     if tensor.data_type == TensorProto.STRING:
         return b"".join(len(text).to_bytes(8, "little") + text for text in tensor.string_data)
     octets = tensor.raw_data if tensor.HasField("raw_data") else _typed_octets(tensor, name)
-    if len(octets) != _size(tensor):
+    if len(octets) != size_of(tensor):
         raise TargetError(
-            f"tensor {name!r} holds {len(octets)} bytes, its type and shape ask for {_size(tensor)}; export the model again"
+            f"tensor {name!r} holds {len(octets)} bytes, its type and shape ask for {size_of(tensor)}; export the model again"
         )
     return octets
 

@@ -217,6 +217,10 @@ class ZipArchive(Archive):
             stream.close()
             return Window(self._file, _content_offset(self._file, info), info.file_size).buffered()
 
+    def offset(self, name: str) -> int:
+        """First byte of a stored file's content in the zip file."""
+        return _content_offset(self._file, self._infos[name])
+
     def digest(self) -> str:
         """SHA-256 of the file, as `sha256sum` prints it."""
         found = hashlib.sha256()
