@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -93,17 +94,24 @@ class Decoder:
         evidence = base + ones @ (factors[:, :, 1] - factors[:, :, 0]).T
         return log_sum(evidence - math.log(len(self.log_factors)))
 
-    def log_evidence_of_all(self, copies: int, answers: NDArray[np.int8]) -> NDArray[np.float64]:
+    def log_evidence_of_all(self, copies: int, answers: NDArray[np.int8], *, workers: int = 1) -> NDArray[np.float64]:
         """Weigh the answers against every copy from 1 to `copies`; memory stays bounded.
+
+        Args:
+            copies: How many.
+            answers: As for `log_evidence`.
+            workers: Threads; cipher and array arithmetic run beside each other.
 
         Returns:
             Shape (copies,); entry i - 1 belongs to copy i.
         """
-        evidence = np.empty(copies)
-        for start in range(0, copies, _CHUNK):
-            words = self.code.words(start + 1, min(_CHUNK, copies - start))
-            evidence[start : start + len(words)] = self.log_evidence(words, answers)
-        return evidence
+
+        def of_chunk(start: int) -> NDArray[np.float64]:
+            return self.log_evidence(self.code.words(start + 1, min(_CHUNK, copies - start)), answers)
+
+        with ThreadPoolExecutor(workers) as pool:
+            parts = list(pool.map(of_chunk, range(0, copies, _CHUNK)))
+        return np.concatenate(parts) if parts else np.empty(0)
 
     def accused(self, log_evidence: NDArray[np.float64], *, trace: int, eps: float, first: int = 1) -> list[int]:
         """Name the copies whose evidence reaches the threshold, strongest first.
