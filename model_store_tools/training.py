@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from model_store_tools.pictures import read_pictures
 from ptynet_plugin import mark
-from ptynet_plugin.errors import MarkError
 from ptynet_plugin.images.carriers import Color, most_bits
 from ptynet_plugin.images.probes import DEFAULT_STRENGTHS, DEFAULT_SYMBOLS, ProbeDesign
 from ptynet_plugin.keys import OwnerKey
@@ -60,8 +59,7 @@ def train_mark(
     """
     chosen = DEFAULT_STRENGTHS[color] if strength is None else strength
     design = ProbeDesign(color, bits=most_bits(color), symbols=symbols, strength=chosen)
-    if folder.exists() and not replace and (not folder.is_dir() or any(folder.iterdir())):
-        raise MarkError(f"{folder}: exists already; add --force to replace it, or choose another folder")
+    mark.require_room(folder, key=key, design=design, replace=replace)
     pictures = None if covers is None else read_pictures(covers, color=color)
     marking = weight_mark(key)
     trained = train_network(

@@ -43,6 +43,7 @@ __all__ = [
     "read_metadata",
     "read_network",
     "read_secrets",
+    "require_room",
     "write_mark",
 ]
 
@@ -179,6 +180,25 @@ def read_secrets(folder: Path) -> MarkSecrets:
     return secrets
 
 
+def require_room(folder: Path, *, key: OwnerKey, design: ProbeDesign, replace: bool) -> None:
+    """Make sure, before minutes of training, that a mark can be written to a folder; arguments as for `write_mark`.
+
+    Raises:
+        MarkError: The folder exists and is not to be replaced, or holds claims that the new mark would orphan.
+    """
+    if folder.exists() and not replace and (not folder.is_dir() or any(folder.iterdir())):
+        raise MarkError(f"{folder}: exists already; add --force to replace it, or choose another folder")
+    claims = folder / CLAIMS
+    if not claims.is_dir() or not any(claims.iterdir()):
+        return
+    old = read_metadata(folder)
+    if old.key_fingerprint != key.fingerprint() or old.design != design:
+        raise MarkError(
+            f"{claims}: holds claims of another key or probe design, which the new mark could not serve; "
+            "choose another folder, or move the claims away first"
+        )
+
+
 def write_mark(
     folder: Path,
     network: Network,
@@ -209,7 +229,7 @@ def write_mark(
         MarkError: The folder exists, holds claims that the new mark would orphan, or cannot be written.
     """
     _check_shapes(network, design, folder)
-    _check_claims(folder, key, design)
+    require_room(folder, key=key, design=design, replace=replace)
     try:
         with staged_folder(folder, replace=replace, mode=0o700) as staged:
             files = {NETWORK: _serialised(network)} | ({ONNX: as_onnx(network)} if as_onnx else {})
@@ -230,23 +250,11 @@ def write_mark(
             (staged / METADATA).write_text(text + "\n", encoding="utf-8")
             if (folder / CLAIMS).is_dir():
                 shutil.copytree(folder / CLAIMS, staged / CLAIMS, symlinks=True)
-    except FileExistsError:
-        raise MarkError(f"{folder}: exists already; add --force to replace it, or choose another folder") from None
+    except FileExistsError as error:
+        raise MarkError(f"{error}; choose another folder") from None
     except OSError as error:
         raise MarkError(f"{folder}: cannot be written ({error.strerror or error})") from error
     return metadata
-
-
-def _check_claims(folder: Path, key: OwnerKey, design: ProbeDesign) -> None:
-    claims = folder / CLAIMS
-    if not claims.is_dir() or not any(claims.iterdir()):
-        return
-    old = read_metadata(folder)
-    if old.key_fingerprint != key.fingerprint() or old.design != design:
-        raise MarkError(
-            f"{claims}: holds claims of another key or probe design, which the new mark could not serve; "
-            "choose another folder, or move the claims away first"
-        )
 
 
 def _architecture(network: Network) -> dict[str, Any]:

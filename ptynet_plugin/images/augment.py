@@ -92,7 +92,8 @@ def augmented(pictures: Tensor, generator: Generator) -> Tensor:
     pictures = pictures.clone()
     for share, change in _CHANGES:
         rows = torch.randperm(len(pictures), generator=generator)[: round(share * len(pictures))]
-        pictures[rows] = change(pictures[rows], generator)
+        if len(rows):
+            pictures[rows] = change(pictures[rows], generator)
     return pictures
 
 

@@ -12,11 +12,13 @@ from typer.testing import CliRunner, Result
 
 import model_store_tools.training
 from model_store_tools.cli.main import app
+from ptynet_plugin.images.probes import ProbeDesign
 from ptynet_plugin.keyfile import read_key, write_key
 from ptynet_plugin.keys import OwnerKey
-from ptynet_plugin.mark import read_metadata, read_network, read_secrets
+from ptynet_plugin.mark import read_metadata, read_network, read_secrets, write_mark
 from ptynet_plugin.network.training import QUICK_PLAN, Trained, train_network
 from ptynet_plugin.whitebox.mark import read, weight_mark
+from tests.support.network import random_network
 
 KEY = OwnerKey(bytes(range(32)))
 TINY = replace(QUICK_PLAN, steps=10, batch=16, covers=512, held_out=8)
@@ -162,3 +164,17 @@ def test_unknown_color_is_refused(tmp_path: Path, key: Path) -> None:
     result = run("train", "--key", key, "--out", tmp_path / "MARK", "--color", "CMYK")
     assert result.exit_code == 2
     assert not (tmp_path / "MARK").exists()
+
+
+def test_force_does_not_orphan_claims(tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("training started")
+
+    folder = tmp_path / "MARK"
+    design = ProbeDesign("RGB", bits=64, symbols=32)
+    write_mark(folder, random_network(), key=OwnerKey(bytes(32)), design=design, training={})
+    (folder / "claims" / "model").mkdir(parents=True)
+    monkeypatch.setattr(model_store_tools.training, "train_network", never)
+    result = run("train", "--key", key, "--out", folder, "--force")
+    assert result.exit_code == 2
+    assert "holds claims of another key" in result.output
