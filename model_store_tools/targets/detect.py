@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def load_target(
     path = Path(name)
     if not path.exists() and FACTORY.fullmatch(str(name)):
         _refuse(to_opset is not None, "--to-opset is for ONNX targets", str(name))
+        _require_torch(str(name))
         from model_store_tools.targets.module import load_module  # noqa: PLC0415 -- torch takes seconds to import
 
         return load_module(str(name), weights=weights)
@@ -76,7 +78,15 @@ def _kind(path: Path) -> str:
     return "onnx"
 
 
+def _require_torch(where: str) -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise UsageError(
+            f"{where}: this target needs torch, which is not installed; pip install 'ptynet-plugin[package]'"
+        )
+
+
 def _torch_target(path: Path, kind: str, *, allow_pickle: bool) -> Target:
+    _require_torch(str(path))
     from model_store_tools.targets.exported import ExportedTarget  # noqa: PLC0415 -- torch takes seconds to import
     from model_store_tools.targets.torchscript import ScriptTarget  # noqa: PLC0415
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pickle
 import subprocess
@@ -141,6 +142,19 @@ def test_detecting_an_onnx_file_does_not_import_torch(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"no model")
     command = [sys.executable, "-c", program, str(tmp_path / "m.onnx")]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "False"
+
+
+def test_without_torch_a_torch_target_says_what_to_install(tmp_path, monkeypatch):
+    path = scripted(make(), tmp_path / "m.pt")
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "torch" else found(name, *more)
+    )
+    for target in (path, FACTORY):
+        with pytest.raises(
+            UsageError, match=r"needs torch, which is not installed; pip install 'ptynet-plugin\[package\]'"
+        ):
+            load_target(target)
 
 
 # ---- what is asked
