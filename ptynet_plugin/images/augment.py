@@ -219,8 +219,8 @@ _DISTANCE = (torch.arange(8)[:, None] + torch.arange(8)).float()
 _YCC = torch.tensor([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]])
 _RGB = torch.linalg.inv(_YCC)
 _CHANGES: tuple[tuple[float, Callable[[Tensor, Generator], Tensor]], ...] = (
-    (0.1, _moved),
-    (0.4, _cropped),
+    (0.08, _moved),
+    (0.45, _cropped),
     (0.7, _relit),
     (0.25, _blurred),
     (0.2, _halved),
