@@ -13,6 +13,7 @@ from ptynet_plugin.archives import check_archive
 from ptynet_plugin.errors import ArchiveError
 from tests.support.tiny_archives import tiny_parts, write_archive
 
+VALID = Path(__file__).resolve().parents[1] / "vectors" / "valid"
 RELAXED = settings(
     max_examples=150,
     deadline=None,
@@ -99,3 +100,14 @@ def test_no_file_of_a_directory_can_go_or_come(directory: Path, tmp_path: Path) 
     assert not refused(tmp_path / "tiny")
     (tmp_path / "tiny" / "new").touch()
     assert refused(tmp_path / "tiny")
+
+
+@pytest.mark.parametrize("name", ["external-data.mar", "torchscript.mar", "pt2.mar"])
+@settings(RELAXED, max_examples=40)
+@given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_no_byte_of_the_other_kinds_can_change(tmp_path: Path, name: str, place: float, flip: int) -> None:
+    octets = bytearray((VALID / name).read_bytes())
+    octets[int(place * len(octets))] ^= flip
+    spoiled = tmp_path / name
+    spoiled.write_bytes(octets)
+    assert refused(spoiled)

@@ -10,16 +10,22 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import TensorProto
 
+from model_store_tools.packaging.assembly import Parts
+from ptynet_plugin.archives.checking import target_record
 from ptynet_plugin.archives.manifest import MANIFEST_NAME, seal, unseal
 from ptynet_plugin.archives.mar import MAR_MANIFEST
 from ptynet_plugin.archives.reading import archive_digest, open_archive
 from ptynet_plugin.archives.sources import Source, measure
 from ptynet_plugin.archives.zipform import write_zip
+from ptynet_plugin.spec import InputSpec
+from tests.support.network import random_network
 from tests.support.tiny_archives import put, tiny_parts, write_archive
 
 Members = dict[str, bytes]
@@ -370,9 +376,57 @@ def make_all(out: Path) -> None:
             make_folder(invalid / f"{name}.triton", valid_members(Path(scratch) / f"t-{name}", "triton"), spoil)
         make_folder(valid / "tiny", valid_members(Path(scratch) / "valid-t", "triton"), lambda _: None)
         keep(valid / "tiny.mar", canonical(valid_members(Path(scratch) / "valid-m")))
-    if not (valid / "DIGESTS").exists():
-        lines = [f"{archive_digest(valid / name)}  {name}\n" for name in ("tiny", "tiny.mar")]
-        (valid / "DIGESTS").write_text("".join(lines))
+        for name, make in {"external-data": external_parts, "torchscript": torch_parts, "pt2": torch_parts}.items():
+            if not (valid / f"{name}.mar").exists():
+                folder = Path(scratch) / f"valid-{name}"
+                folder.mkdir()
+                shutil.copy(write_archive(folder / "out", make(folder, name)), valid / f"{name}.mar")
+    known = (valid / "DIGESTS").read_text() if (valid / "DIGESTS").exists() else ""
+    there = sorted(path for path in valid.iterdir() if path.suffix == ".mar" or (path / MANIFEST_NAME).exists())
+    fresh = (f"{archive_digest(path)}  {path.name}\n" for path in there if f"  {path.name}\n" not in known)
+    (valid / "DIGESTS").write_text(known + "".join(fresh))
+
+
+def external_parts(folder: Path, name: str) -> Parts:
+    """A tiny archive whose weights lie in a file of their own."""
+    parts = tiny_parts(folder, name=name)
+    model = onnx.load_from_string(bytes(parts.files["model.onnx"]))  # type: ignore[arg-type]
+    data = {"location": "weights.bin", "size_threshold": 0}
+    onnx.save_model(model, folder / "model.onnx", save_as_external_data=True, **data)
+    return replace(parts, files={file: folder / file for file in ("model.onnx", "weights.bin")})
+
+
+def torch_parts(folder: Path, name: str) -> Parts:
+    """A tiny torch model with an untrained PTYNet."""
+    import torch  # noqa: PLC0415 -- only these two vectors need it
+
+    from model_store_tools.packaging.fusing import fuse_target  # noqa: PLC0415
+    from model_store_tools.targets.detect import load_target  # noqa: PLC0415
+
+    layers = [torch.nn.Conv2d(3, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(2, 4)]
+    model, pixels = torch.nn.Sequential(*layers).eval(), torch.zeros(2, 3, 32, 32)
+    path = folder / f"target.{name}"
+    if name == "pt2":
+        batch = torch.export.Dim("batch", min=1, max=8)
+        torch.export.save(torch.export.export(model, (pixels,), dynamic_shapes=({0: batch},)), path)
+    else:
+        torch.jit.save(torch.jit.trace(model, pixels), str(path))
+    target = load_target(path)
+    spec = target.complete_spec(InputSpec(color="RGB", size=(32, 32), output="logits"))
+    network = random_network(symbols=8, bits=8)
+    (folder / "fused").mkdir()
+    fused = fuse_target(target, network, np.arange(8) % 4, spec, folder=folder / "fused")
+    return replace(
+        tiny_parts(folder, name=name),
+        engine=fused.engine,
+        files=fused.files,
+        spec=spec,
+        inputs=fused.inputs,
+        outputs=fused.outputs,
+        input=fused.input,
+        scores=fused.scores,
+        target=target_record(target.tensors(), digest=target.digest, kind=target.kind),
+    )
 
 
 def make_folder(path: Path, members: Members, spoil: Callable[[Path], None]) -> None:
