@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ptynet_plugin.errors import ClaimError
 from ptynet_plugin.spec import InputSpec
 
-__all__ = ["MOST_SYMBOLS", "STATISTIC", "Terms", "parse_terms", "probe_size"]
+__all__ = ["MOST_CLASSES", "MOST_COVERS", "MOST_SYMBOLS", "STATISTIC", "Terms", "parse_terms", "probe_size"]
 
 MOST_SYMBOLS = 1 << 16
+MOST_COVERS = 1 << 10
+MOST_CLASSES = 1 << 24
 STATISTIC: Final = "mixture-e-process/v1"
 _SIZE_WHERE_DYNAMIC = 224
 
@@ -43,8 +45,8 @@ class Terms(BaseModel):
     symbols: int = Field(ge=1, le=MOST_SYMBOLS)
     target: str = Field(min_length=1, max_length=256)
     spec: InputSpec
-    classes: int = Field(ge=2, le=1 << 24)
-    covers: int = Field(ge=1, le=1024)
+    classes: int = Field(ge=2, lt=MOST_CLASSES)
+    covers: int = Field(ge=1, le=MOST_COVERS)
     size: tuple[int, int]
     design: dict[str, int | str]
     tau: float = Field(gt=0, le=1)

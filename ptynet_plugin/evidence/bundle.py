@@ -12,6 +12,7 @@ from typing import Any
 from ptynet_plugin.claims.canonical import canonical_json, parse_json
 from ptynet_plugin.claims.commitment import Opening, field_digest
 from ptynet_plugin.claims.files import read_file
+from ptynet_plugin.claims.terms import MOST_CLASSES, MOST_COVERS, MOST_SYMBOLS
 from ptynet_plugin.errors import ClaimError, IntegrityError
 from ptynet_plugin.evidence.envelope import open_envelope
 from ptynet_plugin.spec import InputSpec
@@ -20,6 +21,7 @@ __all__ = ["Bundle", "OpenedTerms", "read_bundle"]
 
 _NAME = re.compile(r"[a-z]+/[0-9]+(-[0-9]+)?|[a-z0-9-]+\.[a-z]+")
 _MOST_FILES = 1 << 18
+_MOST_OCTETS = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def read_bundle(folder: Path) -> Bundle:
         return _read(folder)
     except ClaimError as error:
         raise IntegrityError(str(error)) from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise IntegrityError(f"{folder}: not the form of a bundle ({type(error).__name__}: {error})") from None
 
 
@@ -104,11 +106,15 @@ def _read(folder: Path) -> Bundle:
 
 def _signed_files(folder: Path, subjects: list[dict[str, Any]]) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
+    total = 0
     for subject in subjects[:_MOST_FILES]:
         name = subject["name"]
         if not _NAME.fullmatch(name):
             raise IntegrityError(f"{name[:80]!r}: a name no bundle has")
         files[name] = read_file(folder / name)
+        total += len(files[name])
+        if total > _MOST_OCTETS:
+            raise IntegrityError(f"{folder}: more than a bundle may hold ({_MOST_OCTETS} bytes)")
         if hashlib.sha256(files[name]).hexdigest() != subject["digest"]["sha256"]:
             raise IntegrityError(f"{name}: not the signed bytes")
     present = {
@@ -124,6 +130,9 @@ def _opened(fields: Mapping[str, Any]) -> OpenedTerms:
     value = {name: field["value"] for name, field in fields.items()}
     if value["statistic"] != "mixture-e-process/v1":
         raise IntegrityError(f"opened.json: the statistic {value['statistic']!r} is unknown to this version")
+    possible = 0 <= value["reserve"] < value["symbols"] <= MOST_SYMBOLS and 0 < value["covers"] <= MOST_COVERS
+    if not possible or not 1 < value["classes"] < MOST_CLASSES:
+        raise IntegrityError("opened.json: impossible terms")
     return OpenedTerms(
         root=bytes.fromhex(value["root"]),
         symbols=int(value["symbols"]),

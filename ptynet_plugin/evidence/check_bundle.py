@@ -16,12 +16,11 @@ from pathlib import Path
 
 SHARES = [1.0, 0.97, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02]
 WEIGHTS = [0.5] + [0.5 / 12] * 12
-FRESH_SUPPORT, EVASION_LEVEL, MOST_BYTES = 2.0, 1e-3, 1 << 30
+FRESH_SUPPORT, EVASION_LEVEL, MOST_BYTES = 2.0, 1e-3, 1 << 31
 FORMS = {"float32": "<f", "float16": "<e", "float64": "<d", "uint8": "B", "int8": "b"}
+BAD = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, OSError, RecursionError, zlib.error, struct.error)
 EXITS = {"shown": 0, "not-shown": 1, "inconclusive": 3, "evasion-suspected": 3}
-
-class Broken(Exception):  # noqa: D101, N818
-    pass
+Broken = type("Broken", (Exception,), {"__doc__": "The first link that does not hold."})
 
 def need(holds, link):
     if not holds:
@@ -53,8 +52,7 @@ BASE = (151122213495354007725011514095885315114540126930418572060461132839498477
 
 def add(a, b):
     (x1, y1, z1, t1), (x2, y2, z2, t2) = a, b
-    e, f = (y1 - x1) * (y2 - x2) % P, (y1 + x1) * (y2 + x2) % P
-    g, h = 2 * t1 * t2 * D % P, 2 * z1 * z2 % P
+    e, f, g, h = (y1 - x1) * (y2 - x2), (y1 + x1) * (y2 + x2), 2 * t1 * t2 * D, 2 * z1 * z2
     e, f, g, h = f - e, h - g, h + g, f + e
     return e * f % P, g * h % P, f * g % P, e * h % P
 
@@ -94,9 +92,10 @@ def read_files(folder):
     for name, path, subject in ((each["name"], folder / each["name"], each) for each in statement["subject"]):
         need(re.fullmatch(r"[a-z]+/[0-9]+(-[0-9]+)?|[a-z0-9-]+\.[a-z]+", name), f"{name[:80]!r}: a name no bundle has")
         need(path.is_file() and not path.is_symlink() and path.stat().st_size <= MOST_BYTES, f"{name}: missing")
+        need(sum(map(len, files.values())) <= MOST_BYTES, "more than a bundle may hold")
         files[name] = path.read_bytes()
         need(sha(files[name]).hex() == subject["digest"]["sha256"], f"{name}: not the signed bytes")
-    found = {str(p.relative_to(folder).as_posix()) for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()}
+    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()}
     need(found == set(files) | {"envelope.json"}, f"a file that is not signed: {sorted(found - set(files))[:2]}")
     return statement, files, public.hex()
 
@@ -109,7 +108,8 @@ def check_commitment(files, signer):
         need(committed["fields"].get(name) == digest.hex(), f"opened.json: {name} does not open the commitment")
         terms[name] = field["value"]
     need(terms["signer"] == signer, "envelope.json: signed by another than the claim names: another man's bundle")
-    need(terms["statistic"] == "mixture-e-process/v1", "opened.json: another statistic")
+    need(terms["statistic"] == "mixture-e-process/v1" and 1 < terms["classes"] < 2**24, "opened.json: another statistic")
+    need(0 <= terms["reserve"] < terms["symbols"] <= 65536 and 0 < terms["covers"] <= 1024, "opened.json: impossible terms")
     return terms, sha(files["commitment.json"]), opened["seal"]
 
 def children(octets):
@@ -196,7 +196,7 @@ def png_pixels(octets):
         head, data = content if kind == b"IHDR" else head, data + (content if kind == b"IDAT" else b"")
     width, height, depth, color = struct.unpack(">IIBB", head[:10])
     stride = width * (3 if color else 1) + 1
-    rows = zlib.decompressobj().decompress(data, min(stride * height, MOST_BYTES))
+    rows = zlib.decompressobj().decompress(data, min(stride * height, 1 << 26))
     plain = depth == 8 and color in (0, 2) and not any(rows[::stride])
     return b"".join(rows[row * stride + 1 : (row + 1) * stride] for row in range(height)) if plain else None
 
@@ -286,7 +286,7 @@ def check(folder):
         verdict = check_verdict(head, outcomes, pairs, last, terms)
         need(statement["predicate"]["verdict"] == verdict, "the signed statement: another verdict than the transcript")
         need(statement["predicate"]["head"] == sha(canonical(lines[-1]), b"\n").hex(), "the signed statement: another transcript")
-    except (LookupError, TypeError, ValueError, AttributeError, OSError, RecursionError, zlib.error, struct.error) as error:
+    except BAD as error:
         raise Broken(f"not the form of a bundle ({type(error).__name__}: {str(error)[:120]})") from None
     print(f"{sum(outcomes)} hits of {len(outcomes)} symbols, by chance 1 in {terms['classes']}; at {head['endpoint']}")
     print(f"grade: {statement['predicate']['grade']}; on the claimant's word: {len(head['earlier'] + head['disclosed'])} symbols")

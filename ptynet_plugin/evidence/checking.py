@@ -42,6 +42,18 @@ from ptynet_plugin.verification.runner import EVASION_LEVEL
 __all__ = ["CheckedBundle", "check_bundle"]
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_BAD = (
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    OSError,
+    RecursionError,
+    Image.DecompressionBombError,
+)
+"""What values of an adversary may raise on their way through honest code."""
+
 Picture = NDArray[np.uint8]
 Question = dict[str, Any]
 
@@ -91,7 +103,7 @@ def check_bundle(folder: Path, *, roots: bytes | None = None, archives: Sequence
         raise
     except PtynetError as error:
         raise IntegrityError(f"{folder}: {error}") from None
-    except (LookupError, TypeError, ValueError, AttributeError, OSError, Image.DecompressionBombError) as error:
+    except _BAD as error:
         raise IntegrityError(f"{folder}: not the form of a bundle ({type(error).__name__}: {error})") from None
 
 
@@ -236,7 +248,9 @@ def _holds(body: bytes, picture: Picture, spec: InputSpec) -> bool | None:
     start = body.find(_PNG)
     if start >= 0:
         with Image.open(io.BytesIO(body[start:])) as image:
-            return np.array_equal(np.asarray(image).reshape(picture.shape), picture)
+            return image.size == picture.shape[1::-1] and np.array_equal(
+                np.asarray(image).reshape(picture.shape), picture
+            )
     if _JPEG in body and b"JFIF" in body:
         return None
     if body[:1] == b"{" and body[-1:] == b"}":

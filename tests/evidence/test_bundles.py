@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 
 from ptynet_plugin.claims import Ledger, read_claim, write_claim
+from ptynet_plugin.claims.canonical import canonical_json
+from ptynet_plugin.claims.commitment import Opening, field_digest
 from ptynet_plugin.errors import ClaimError, IntegrityError, UsageError
 from ptynet_plugin.evidence import check_bundle as alone
 from ptynet_plugin.evidence.checking import check_bundle
@@ -305,6 +307,69 @@ def test_a_request_that_held_another_picture_is_refused(bundle: Path) -> None:
     digest = hashlib.sha256(body).hexdigest()
     edit_transcript(bundle, lambda lines: lines[1].update(request_sha256=digest))
     both_refuse(bundle, "requests/0: does not hold the committed picture")
+
+
+def recommit(folder: Path, name: str, value: object) -> None:
+    """Commit to another value of a field, as a hostile claimant would, and make everything else agree."""
+    opened = json.loads((folder / "opened.json").read_bytes())
+    committed = json.loads((folder / "commitment.json").read_bytes())
+    opened["fields"][name]["value"] = value
+    opening = Opening(value, bytes.fromhex(opened["fields"][name]["nonce"]))
+    committed["fields"][name] = field_digest(name, opening).hex()
+    (folder / "opened.json").write_bytes(canonical_json(opened))
+    (folder / "commitment.json").write_bytes(canonical_json(committed))
+    digest = hashlib.sha256(canonical_json(committed)).hexdigest()
+    edit_transcript(folder, lambda lines: lines[0].update(claim=digest, previous=digest))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("symbols", 10**12),
+        ("symbols", 0),
+        ("symbols", "many"),
+        ("classes", 0),
+        ("classes", 1),
+        ("classes", 2**40),
+        ("covers", 10**9),
+        ("reserve", -5),
+        ("reserve", 48),
+        ("size", [0, 0]),
+        ("size", []),
+        ("size", None),
+        ("statistic", "mine"),
+        ("root", "zz"),
+        ("spec", {}),
+        ("target", None),
+    ],
+)
+def test_terms_of_a_hostile_claimant_are_refused_without_a_traceback(bundle: Path, name: str, value: object) -> None:
+    recommit(bundle, name, value)
+    both_refuse(bundle, ".")
+
+
+HOSTILE: dict[str, Callable[[list[dict[str, Any]]], object]] = {
+    "huge number": lambda lines: lines[0].update(number=2**53 - 1),
+    "number zero": lambda lines: lines[0].update(number=0),
+    "alpha zero": lambda lines: lines[0].update(alpha="0", alpha_spent="0"),
+    "alpha nan": lambda lines: lines[0].update(alpha="nan", alpha_spent="nan"),
+    "evidence infinite": lambda lines: lines[-1].update(log10_e="inf"),
+    "symbol no number": lambda lines: lines[1].update(symbol={}),
+    "symbol negative": lambda lines: lines[1].update(symbol=-1),
+    "started nonsense": lambda lines: lines[0].update(started="yesterday"),
+    "earlier nonsense": lambda lines: lines[0].update(earlier=[1, 2]),
+    "index of a path": lambda lines: lines[1].update(index="../../etc/passwd"),
+    "no lines": lambda lines: lines[1:].clear() or lines.__delitem__(slice(1, None)),
+    "spec nonsense": lambda lines: lines[0].update(
+        spec={"color": "RGB", "output": "logits", "std": ["0"] * 3, "mean": ["0"] * 3}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(HOSTILE))
+def test_lines_of_a_hostile_claimant_are_refused_without_a_traceback(bundle: Path, name: str) -> None:
+    edit_transcript(bundle, HOSTILE[name])
+    both_refuse(bundle, ".")
 
 
 @pytest.mark.parametrize("name", ["extra.txt", "requests/99", "pictures/link"])
