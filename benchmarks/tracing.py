@@ -96,9 +96,9 @@ def main() -> None:
     decoder = Decoder(code)
     named = decoder.accused(decoder.log_evidence_of_all(given.customers, answers, workers=2), trace=1, eps=1e-9)
     seconds, memory = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(
-        f"\n{given.customers} customers x 1024 probes: {seconds:.1f} s ({time.process_time() - busy:.1f} s of processor), {memory:.2f} GiB, named {named}"
-    )
+    busy = time.process_time() - busy
+    print(f"\n{given.customers} customers x 1024 probes: {seconds:.1f} s, {busy:.1f} s of processor, {memory:.2f} GiB")
+    print(f"named {named}")
 
 
 if __name__ == "__main__":
