@@ -60,11 +60,12 @@ class TrainablePTYNet(nn.Module):
     Args:
         channels: Color channels, 1 or 3.
         bits: Number of soft bits.
-        architecture: Its shape.
+        architecture: Its shape; None for the one that suits the color.
     """
 
-    def __init__(self, *, channels: int, bits: int, architecture: Architecture) -> None:
+    def __init__(self, *, channels: int, bits: int, architecture: Architecture | None = None) -> None:
         super().__init__()
+        architecture = architecture or ARCHITECTURES["GRAY" if channels == 1 else "RGB"]
         self.architecture = architecture
         blocks: list[nn.Module] = []
         for layer in architecture.layers:

@@ -31,7 +31,7 @@ from ptynet_plugin.images.carriers import carriers
 from ptynet_plugin.images.probes import ProbeDesign, ProbeMaker
 from ptynet_plugin.images.resize import resize
 from ptynet_plugin.keys import derive
-from ptynet_plugin.network.module import ARCHITECTURES, Architecture, TrainablePTYNet
+from ptynet_plugin.network.module import Architecture, TrainablePTYNet
 from ptynet_plugin.network.reading import recognised, soft_bits, symbol_scores
 from ptynet_plugin.network.weights import GRID, Network
 from ptynet_plugin.symbols.codebook import code_words
@@ -135,8 +135,7 @@ def train_network(
     words = code_words(secret, symbols=design.symbols, bits=design.bits)
     tau = choose_tau(bits=design.bits, symbols=design.symbols)
     with _seeded(secret) as generator:
-        architecture = plan.architecture or ARCHITECTURES[design.color]
-        model = TrainablePTYNet(channels=design.channels, bits=design.bits, architecture=architecture)
+        model = TrainablePTYNet(channels=design.channels, bits=design.bits, architecture=plan.architecture)
         batches = _Batches(secret, design, plan, pictures, generator)
         loss = _optimise(model, batches, plan, progress, finish)
     model.eval()
