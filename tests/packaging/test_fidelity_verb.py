@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,8 @@ def packaged(tmp_path_factory: pytest.TempPathFactory, quick_mark_once: Path) ->
     folder = tmp_path_factory.mktemp("packaged")
     target = save_target(folder / "target.onnx")
     (folder / "SPEC.toml").write_text(SPEC)
-    options = Options(mark=quick_mark_once, spec=folder / "SPEC.toml", format="triton", out=folder, name="small")
+    shutil.copytree(quick_mark_once, folder / "MARK")  # packaging writes its claim there
+    options = Options(mark=folder / "MARK", spec=folder / "SPEC.toml", format="triton", out=folder, name="small")
     return package(str(target), options).path, target
 
 

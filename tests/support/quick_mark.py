@@ -57,6 +57,7 @@ def write_quick_mark(folder: Path, *, color: Literal["RGB", "GRAY"] = "RGB", key
 
 @pytest.fixture(scope="session")
 def quick_mark_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For reading alone: whoever packages with it works on a copy, as packaging writes a claim into the mark."""
     return write_quick_mark(tmp_path_factory.mktemp("mark") / "MARK")
 
 
