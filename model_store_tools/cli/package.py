@@ -91,6 +91,13 @@ def package(
         Path | None,
         typer.Option(help="Settings that win: config.pbtxt text, or model-config YAML.", show_default=False),
     ] = None,
+    covers: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your pictures under the probes; verify then needs them too. Procedural by default.",
+            show_default=False,
+        ),
+    ] = None,
     claim: Annotated[
         Path | None, typer.Option(help="Use this claim, a stamped one for example.", show_default=False)
     ] = None,
@@ -122,6 +129,7 @@ def package(
         max_batch=max_batch,
         instances=instances,
         config_overlay=config_overlay,
+        covers=covers,
         claim=claim,
         allow_pickle=allow_pickle,
         force=force,

@@ -10,9 +10,6 @@ import typer
 from ptynet_plugin.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from ptynet_plugin.claims.claim import Claim
     from ptynet_plugin.evidence.writer import BundleWriter
     from ptynet_plugin.keys import OwnerKey
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 EXIT_BY_VERDICT = {"shown": 0, "not-shown": 1, "inconclusive": 3, "evasion-suspected": 3}
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm")
 
 
 def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
@@ -69,6 +65,7 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     """Ask ENDPOINT whether it carries the mark. Exit 0: shown, 1: not shown, 2: could not be done, 3: neither."""
     from model_store_tools.cli.asking import Asking  # noqa: PLC0415 -- a light start for the other verbs
     from model_store_tools.cli.results import print_result, write_json, write_report  # noqa: PLC0415
+    from model_store_tools.pictures import read_pictures  # noqa: PLC0415
     from ptynet_plugin.claims.directory import find_claim, read_claim  # noqa: PLC0415
     from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
     from ptynet_plugin.mark import read_metadata  # noqa: PLC0415
@@ -90,7 +87,8 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     mapped = None if class_map is None else read_class_map(class_map, classes=asked.classes or 0, names=names)
     if mapped is not None and evidence is not None:
         raise UsageError("--class-map with --evidence: a bundle is checked by the claim's own classes; leave one away")
-    questions = Questions(committed, owner, spec=asked, pictures=_pictures(covers), class_map=mapped)
+    pictures = None if covers is None else read_pictures(covers, color=committed.design.color)
+    questions = Questions(committed, owner, spec=asked, pictures=pictures, class_map=mapped)
     bundle = _bundle(evidence, folder, questions, owner)
     with open_endpoint(endpoint, spec=asked, connection=connection, names=names, send=send) as suspect:
         result = Asking(folder, questions, resume, bundle=bundle).to_verdict(suspect, alpha=alpha, budget=budget)
@@ -131,26 +129,6 @@ def _names(spec: Path | None, asked: InputSpec, claim_folder: Path) -> tuple[str
     if spec is None and not (asked.labels and (beside / asked.labels).is_file()):
         return None
     return class_names(asked, beside) or None
-
-
-def _pictures(folder: Path | None) -> list[NDArray[np.uint8]] | None:
-    import numpy as np  # noqa: PLC0415
-    from PIL import Image  # noqa: PLC0415
-
-    if folder is None:
-        return None
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
-    if not files:
-        raise UsageError(f"--covers {folder}: holds no picture ({', '.join(PICTURE_SUFFIXES)})")
-    pictures = []
-    for path in files:
-        try:
-            with Image.open(path) as image:
-                pixels = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"), np.uint8)
-        except (OSError, Image.DecompressionBombError) as error:
-            raise UsageError(f"{path}: is no readable picture ({error}); remove it from the covers") from error
-        pictures.append(pixels[:, :, None] if pixels.ndim == 2 else pixels)
-    return pictures
 
 
 def _require_folders(*files: Path | None) -> None:

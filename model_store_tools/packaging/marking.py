@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store_tools.pictures import read_pictures
 from ptynet_plugin.claims.claim import Claim, commit
 from ptynet_plugin.claims.directory import CLAIMS, read_claim, write_claim
 from ptynet_plugin.errors import ClaimError, UsageError
@@ -38,7 +39,9 @@ class Marking:
         return self.claim.archive_commitment(self.secrets.epoch, archive)
 
 
-def claim_for(mark: Path, spec: InputSpec, target_digest: str, *, given: Path | None = None) -> Marking:
+def claim_for(
+    mark: Path, spec: InputSpec, target_digest: str, *, given: Path | None = None, covers: Path | None = None
+) -> Marking:
     """Commit to the probes for one target, or take a claim that was committed before.
 
     Args:
@@ -46,6 +49,7 @@ def claim_for(mark: Path, spec: InputSpec, target_digest: str, *, given: Path | 
         spec: Completed.
         target_digest: Of the target as it will be fused.
         given: Folder of a claim, a stamped one for example.
+        covers: Folder of pictures under the probes; `verify` then needs the same folder. Procedural covers where None.
 
     Raises:
         MarkError: The mark cannot be used, or reads other colors than the target.
@@ -53,7 +57,8 @@ def claim_for(mark: Path, spec: InputSpec, target_digest: str, *, given: Path | 
     """
     metadata, secrets = read_metadata(mark), read_secrets(mark)
     _require_color(metadata.design.color, spec, mark)
-    maker = ProbeMaker(secrets.probe, metadata.design)
+    pictures = None if covers is None else read_pictures(covers, color=metadata.design.color)
+    maker = ProbeMaker(secrets.probe, metadata.design, pictures=pictures)
     plain = spec.model_copy(update={"labels": None, "fidelity": None})
     if given is None:
         claim = commit(

@@ -41,6 +41,7 @@ class Options:
         max_batch: Most rows of a request; the server then joins requests.
         instances: Copies of the model.
         config_overlay: Settings that win: text protobuf (Triton) or YAML (TorchServe).
+        covers: Folder of pictures under the claim's probes; procedural covers where not said.
         claim: Use this claim (a stamped one, say) instead of making one.
         allow_pickle: Load what runs its author's code.
         force: Replace an archive of that name, and a claim.
@@ -65,6 +66,7 @@ class Options:
     max_batch: int | None = None
     instances: int | None = None
     config_overlay: Path | None = None
+    covers: Path | None = None
     claim: Path | None = None
     allow_pickle: bool = False
     force: bool = False

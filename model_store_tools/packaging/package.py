@@ -106,7 +106,7 @@ def package(target: str | Path | Target, options: Options, *, tell: Tell = lambd
         tell("loading the target")
         loaded = _load(target, options, place)
         tell("committing to the probes")
-        marking = claim_for(options.mark, loaded.spec, loaded.digest, given=options.claim)
+        marking = claim_for(options.mark, loaded.spec, loaded.digest, given=options.claim, covers=options.covers)
         tell("fusing")
         fused = _fuse(loaded, marking, options, place)
         tell({"full": "checking fidelity", "digest": "comparing tensors", "off": "skipping the gate"}[options.gate])

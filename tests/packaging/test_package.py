@@ -16,6 +16,7 @@ from onnx import TensorProto
 from PIL import Image
 
 from model_store_tools.packaging import package as package_module
+from model_store_tools.pictures import read_pictures
 from ptynet_plugin.archives import check_archive, open_archive, read_manifest
 from ptynet_plugin.archives.pbtxt import parse_config
 from ptynet_plugin.claims.claim import Seal
@@ -80,6 +81,19 @@ def test_a_mar_has_what_the_server_needs(case: PackagingCase) -> None:
     }
     assert config.splitlines() == ["batchSize: 4", "maxBatchDelay: 10", "maxWorkers: 2", "minWorkers: 2"]
     assert check_archive(packaged.path).digest == packaged.digest
+
+
+def test_the_owners_own_covers_are_committed_to(case: PackagingCase, tmp_path: Path) -> None:
+    folder = tmp_path / "covers"
+    folder.mkdir()
+    for number, picture in enumerate(np.random.default_rng(5).integers(0, 256, (3, 40, 40, 3), np.uint8)):
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    case.package(covers=folder, gate="digest")
+    claim, size = read_claim(find_claim(case.folder / "MARK")), (32, 32)
+    maker = ProbeMaker(KEY.probe_secret(), claim.design, pictures=read_pictures(folder, color="RGB"))
+    claim.check_probes(KEY.epoch_secret(), 5, [maker.probe(5, 0, size)])
+    with pytest.raises(ClaimError, match="covers"):
+        claim.check_probes(KEY.epoch_secret(), 5, [ProbeMaker(KEY.probe_secret(), claim.design).probe(5, 0, size)])
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from model_store_tools.cli.main import app
-from model_store_tools.cli.verify import _pictures
+from model_store_tools.pictures import read_pictures
 from ptynet_plugin.claims.directory import write_claim
 from ptynet_plugin.keyfile import write_key
 from ptynet_plugin.keys import OwnerKey
@@ -170,7 +170,7 @@ def test_secrets_in_headers_are_nowhere(desk: Desk, serve: Callable, tmp_path: P
         (["--ca-cert", "/nowhere"], "--ca-cert /nowhere: cannot be read"),
         (["--claim", "/nowhere"], "/nowhere: no such claim folder"),
         (["--spec", "/nowhere.toml"], "/nowhere.toml: cannot be read"),
-        (["--covers", "/nowhere"], "--covers /nowhere: holds no picture"),
+        (["--covers", "/nowhere"], "/nowhere: is no folder"),
         (["--resume", "/"], "--resume /: is a folder"),
         (["--key", "/nowhere.key"], "/nowhere.key: cannot be read"),
     ],
@@ -406,9 +406,9 @@ def test_pictures_given_as_covers_are_read_in_order(tmp_path: Path) -> None:
     for name, level in (("b.png", 2), ("a.png", 1)):
         Image.fromarray(np.full((4, 5, 3), level, np.uint8)).save(tmp_path / name)
     Image.fromarray(np.full((4, 5), 9, np.uint8)).save(tmp_path / "c.png")
-    pictures = _pictures(tmp_path)
+    pictures = read_pictures(tmp_path, color="RGB")
     assert [(picture.shape, int(picture[0, 0, 0])) for picture in pictures] == [
         ((4, 5, 3), 1),
         ((4, 5, 3), 2),
-        ((4, 5, 1), 9),
+        ((4, 5, 3), 9),
     ]
