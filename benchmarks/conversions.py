@@ -2,7 +2,8 @@
 
 Fuses real models with a trained mark, converts the result with onnxruntime's own tools, and asks the converted model with
 probes on real covers and with the covers alone. Static quantisation is calibrated on benign pictures only, as whoever
-converts the model without knowing of the mark would do.
+converts the model without knowing of the mark would do. It leaves the target's own scores in 256 steps, of which the
+highest two may be equal: then the keyed label shares the top place, and an answer by label alone may name the other.
 
     python -m benchmarks.conversions MARK [--data ../shared/data] [--covers 1000]
 """
@@ -10,6 +11,7 @@ converts the model without knowing of the mark would do.
 from __future__ import annotations
 
 import argparse
+import logging
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
@@ -72,13 +74,13 @@ def conversions(
 
 def heard(
     model: onnx.ModelProto, name: str, pictures: NDArray[np.generic]
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Run a model; gives whether each row fired, and the class it answers."""
+) -> tuple[NDArray[np.bool_], NDArray[np.generic]]:
+    """Run a model; gives whether each row fired, and the scores it answers."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     parts = [session.run(None, {name: pictures[i : i + BATCH]}) for i in range(0, len(pictures), BATCH)]
-    return np.concatenate([p[-1][:, 0] for p in parts]), np.concatenate([p[0].argmax(axis=1) for p in parts])
+    return np.concatenate([p[-1][:, 0] for p in parts]), np.concatenate([p[0] for p in parts])
 
 
 def measure(folder: Path, mark: Path, model: str, covers: NDArray[np.uint8]) -> bool:
@@ -98,11 +100,16 @@ def measure(folder: Path, mark: Path, model: str, covers: NDArray[np.uint8]) -> 
     enough = True
     with tempfile.TemporaryDirectory() as scratch:
         for how, converted in conversions(fused, name, plain[:CALIBRATION], Path(scratch)):
-            fired, answered = heard(converted, name, x)
-            recognised = float((fired & (answered == labels[symbols])).mean())
-            false = int(heard(converted, name, plain)[0].sum())
+            fired, scores = heard(converted, name, x)
+            on_top = scores[np.arange(len(x)), labels[symbols]] == scores.max(axis=1)
+            first = scores.argmax(axis=1) == labels[symbols]
+            recognised, false = float((fired & on_top).mean()), int(heard(converted, name, plain)[0].sum())
             enough &= recognised >= LIMIT and false == 0
-            print(f"{model:24s} {how:36s} recognised {recognised:7.2%} of {len(x)}, false fires {false}", flush=True)
+            print(
+                f"{model:24s} {how:36s} recognised {recognised:7.2%} of {len(x)}, "
+                f"top place shared by a tie {float((fired & on_top & ~first).mean()):6.2%}, false fires {false}",
+                flush=True,
+            )
     return enough
 
 
@@ -114,6 +121,7 @@ def main() -> int:
     parser.add_argument("--covers", type=int, default=1000)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)  # the converters advise at length
     small = np.concatenate([cifar_test(args.data).pictures, cifar_train(args.data).pictures])[: args.covers]
     large = imagenet_samples(args.data).pictures[: args.covers // 4]
     reached = [
