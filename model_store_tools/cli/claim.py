@@ -73,6 +73,9 @@ def stamp(  # noqa: PLR0917
     beacon: Annotated[str | None, typer.Option(metavar="URL|FILE", help="A beacon round after the stamp.")] = None,
     renew: Annotated[bool, typer.Option("--renew", help="Stamp the last stamp again, before it expires.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds per request.")] = 30.0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Stamp a claim that was packaged already; package again.")
+    ] = False,
 ) -> None:
     """Have a claim time-stamped; after `bind`, stamp the binding."""
     from ptynet_plugin.claims.files import read_file  # noqa: PLC0415
@@ -92,7 +95,7 @@ def stamp(  # noqa: PLR0917
         typer.echo(f"binding stamped at {stamped.time:%Y-%m-%d %H:%M:%S} UTC: the claim's priority")
     else:
         drawn = fetch_beacon(beacon, after=stamped.time, timeout=timeout) if beacon else None
-        sealed = sealing.seal(claim, response, roots=read_roots(tsa_ca), beacon=drawn)
+        sealed = sealing.seal(claim, response, roots=read_roots(tsa_ca), beacon=drawn, packaged_again=force)
         typer.echo(
             f"stamped at {stamped.time:%Y-%m-%d %H:%M:%S} UTC; allowance 2^{sealed.allowance}; its labels exist from now on: "
             f"package-model --claim {claim}"

@@ -98,17 +98,13 @@ def write_claim(folder: Path, claim: Claim, *, replace: bool = False) -> None:
         raise ClaimError(f"{folder.name!r} cannot name a claim; use letters, digits, '.', '_' and '-'")
     if folder.exists():
         there = read_claim(folder)
-        if there.digest == claim.digest:
-            _require_same_seal(folder, there, claim)
+        if (there.digest, there.seal) == (claim.digest, claim.seal):
             return
         if not replace:
-            raise ClaimError(
-                f"{folder}: holds another claim ({there.digest[:16]}..., not {claim.digest[:16]}...); "
-                "give another name, or replace it knowingly (--force): the old one is kept in .retired/"
-            )
-        _move(folder, _retired(folder, there.digest))
-    if _retired(folder, claim.digest).exists():
-        _move(_retired(folder, claim.digest), folder)  # it comes back with its ledger: evidence is never reset
+            raise ClaimError(f"{folder}: {_difference(folder, there, claim)}")
+        _move(folder, _retired(folder, there))
+    if _retired(folder, claim).exists():
+        _move(_retired(folder, claim), folder)  # it comes back with its ledger: evidence is never reset
     else:
         write_files(folder, _contents(claim))
 
@@ -178,21 +174,18 @@ def _leaf(folder: Path, text: str) -> bytes:
     return bytes.fromhex(text)
 
 
-def _require_same_seal(folder: Path, there: Claim, claim: Claim) -> None:
-    if there.seal == claim.seal:
-        return
-    if there.seal is not None and claim.seal is None:
-        raise ClaimError(
-            f"{folder}: this claim was stamped; package with --claim {folder}, its labels follow from the stamp"
-        )
-    raise ClaimError(
-        f"{folder}: holds the same claim with {'another stamp' if there.seal else 'no stamp'}, and so with other labels; "
-        "give the archive another name"
-    )
+def _difference(folder: Path, there: Claim, claim: Claim) -> str:
+    kept = "or replace it knowingly (--force): the old one is kept in .retired/"
+    if there.digest != claim.digest:
+        return f"holds another claim ({there.digest[:16]}..., not {claim.digest[:16]}...); give another name, {kept}"
+    if claim.seal is None:
+        return f"this claim was stamped, and its labels follow from the stamp; package with --claim {folder}"
+    return f"holds the same claim with {'another' if there.seal else 'no'} stamp, and so with other labels; {kept}"
 
 
-def _retired(folder: Path, digest: str) -> Path:
-    return folder.parent / ".retired" / f"{folder.name}-{digest[:16]}"
+def _retired(folder: Path, claim: Claim) -> Path:
+    """Give the place of a claim that was replaced; the salt tells claim and stamp."""
+    return folder.parent / ".retired" / f"{folder.name}-{claim.salt.hex()[:16]}"
 
 
 def _move(folder: Path, to: Path) -> None:

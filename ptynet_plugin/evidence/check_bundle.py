@@ -20,7 +20,7 @@ FRESH_SUPPORT, EVASION_LEVEL, MOST_BYTES = 2.0, 1e-3, 1 << 31
 FORMS = {"float32": "<f", "float16": "<e", "float64": "<d", "uint8": "B", "int8": "b"}
 BAD = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, OSError, RecursionError, zlib.error, struct.error)
 EXITS = {"shown": 0, "not-shown": 1, "inconclusive": 3, "evasion-suspected": 3}
-Broken = type("Broken", (Exception,), {"__doc__": "The first link that does not hold."})
+class Broken(Exception): """The first link that does not hold."""  # noqa: E701, N818
 
 def need(holds, link):
     if not holds:

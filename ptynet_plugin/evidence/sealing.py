@@ -19,7 +19,7 @@ from pathlib import Path
 from ptynet_plugin.claims.canonical import canonical_json
 from ptynet_plugin.claims.claim import Beacon, Claim, Seal
 from ptynet_plugin.claims.commitment import commitment_bytes, hide
-from ptynet_plugin.claims.directory import claim_file, read_claim
+from ptynet_plugin.claims.directory import CLAIMS, claim_file, read_claim
 from ptynet_plugin.claims.files import read_file
 from ptynet_plugin.claims.ledger import read_history
 from ptynet_plugin.errors import ClaimError
@@ -43,7 +43,9 @@ STAMP, ROOT = "stamp.tsr", "tsa.pem"
 BINDING, BINDING_OPENINGS, BINDING_STAMP = "binding.json", "binding-openings.json", "binding.tsr"
 
 
-def seal(folder: Path, response: bytes, *, roots: bytes, beacon: Beacon | None = None) -> Claim:
+def seal(
+    folder: Path, response: bytes, *, roots: bytes, beacon: Beacon | None = None, packaged_again: bool = False
+) -> Claim:
     """Put a verified stamp, and a beacon round where there is one, to a claim; its labels follow from now on.
 
     Args:
@@ -51,9 +53,10 @@ def seal(folder: Path, response: bytes, *, roots: bytes, beacon: Beacon | None =
         response: The authority's `TimeStampResp` over commitment.json.
         roots: Trusted PEM certificates; the one that vouches is kept.
         beacon: A round published after the stamp.
+        packaged_again: Stamp even a claim that `package-model` made, whose archives then no longer answer its labels.
 
     Raises:
-        ClaimError: Stamped already, or the stamp does not verify.
+        ClaimError: Stamped already, used already, or the stamp does not verify.
     """
     claim = read_claim(folder)
     if claim.seal is not None:
@@ -62,12 +65,22 @@ def seal(folder: Path, response: bytes, *, roots: bytes, beacon: Beacon | None =
         raise ClaimError(f"{folder}: bound to archives already; a stamp now would change their labels")
     if read_history(folder, digest=claim.digest).runs():
         raise ClaimError(f"{folder}: runs were made under this claim unstamped; a stamp now would change their labels")
+    if not packaged_again and was_made_at_packaging(folder):
+        raise ClaimError(
+            f"{folder}: archives were packaged under this claim unstamped, and a stamp gives it other labels; make one first "
+            "(ptynet claim commit), or stamp this one and package again (--force)"
+        )
     stamp, root = verify_stamp(response, claim.commitment, roots=roots)
     sealed = claim.sealed(Seal(stamp.signature, beacon))
     write_beside(folder / STAMP, response)
     write_beside(folder / ROOT, root)
     write_beside(folder / "claim.json", claim_file(sealed))
     return sealed
+
+
+def was_made_at_packaging(folder: Path) -> bool:
+    """Tell whether a claim lies in a mark folder, where `package-model` puts those it makes itself."""
+    return folder.resolve().parent.name == CLAIMS and (folder.resolve().parents[1] / "mark.json").exists()
 
 
 def bind(folder: Path, *, secret: bytes, mark: str, archives: Sequence[str]) -> bytes:

@@ -58,7 +58,18 @@ def test_another_claim_under_the_same_name_is_refused_and_replaced_only_knowingl
     assert read_claim(folder) == claim
     write_claim(folder, other, replace=True)
     assert read_claim(folder) == other
-    assert [path.name for path in (folder.parent / ".retired").iterdir()] == [f"resnet18-{claim.digest[:16]}"]
+    assert [path.name for path in (folder.parent / ".retired").iterdir()] == [f"resnet18-{claim.salt.hex()[:16]}"]
+
+
+def test_the_same_claim_with_a_stamp_replaces_the_unstamped_one_only_knowingly(folder: Path, claim: Claim) -> None:
+    stamped = claim.sealed(Seal(b"signature"))
+    with pytest.raises(ClaimError, match="holds the same claim with no stamp"):
+        write_claim(folder, stamped)
+    write_claim(folder, stamped, replace=True)
+    assert read_claim(folder) == stamped
+    write_claim(folder, claim, replace=True)
+    assert read_claim(folder) == claim
+    assert len(list((folder.parent / ".retired").iterdir())) == 1
 
 
 def test_a_claim_that_comes_back_brings_its_ledger(folder: Path, claim: Claim) -> None:

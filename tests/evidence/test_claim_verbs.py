@@ -92,6 +92,20 @@ def test_an_unstamped_claim_works_and_says_what_it_lacks(case: PackagingCase, ke
     assert "party evidence, unstamped" in done("claim", "check", case.folder / "evidence")
 
 
+def test_a_claim_that_was_packaged_is_stamped_only_to_be_packaged_again(
+    case: PackagingCase, key: Path, authority: Authority
+) -> None:
+    case.package()
+    folder = case.folder / "MARK" / "claims" / "small"
+    trusted = ("--tsa", authority.url, "--tsa-ca", authority.root)
+    refused = run("claim", "stamp", folder, *trusted)
+    assert (refused.exit_code, "packaged under this claim unstamped" in refused.output) == (2, True)
+    done("claim", "stamp", folder, *trusted, "--force")
+    again = case.package(claim=folder, force=True)
+    asked = ("--key", key, "--mark", case.folder / "MARK", "--json", "-")
+    assert json.loads(done("verify", f"file:{again.path}", *asked))["allowance_bits"] == 40
+
+
 def test_a_broken_bundle_exits_1_and_names_the_link(case: PackagingCase, key: Path, committed: Path) -> None:
     archive, bundle = package(case, committed), case.folder / "evidence"
     asked = ("--key", key, "--mark", case.folder / "MARK", "--claim", committed)

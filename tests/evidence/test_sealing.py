@@ -136,7 +136,7 @@ def test_a_claim_that_was_used_unstamped_cannot_be_stamped(folder: Path, authori
 
 
 def test_a_stamped_claim_is_not_replaced_by_its_unstamped_self(sealed: Path) -> None:
-    with pytest.raises(ClaimError, match="was stamped; package with --claim"):
+    with pytest.raises(ClaimError, match=r"was stamped, .*; package with --claim"):
         write_claim(sealed, make_claim())
     write_claim(sealed, read_claim(sealed))
 
