@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from ptynet_plugin.spec import InputSpec
 __all__ = ["onnx_subjects", "torch_subjects"]
 
 DEFAULT_BATCH = 8
+LARGEST_OPENED_TWICE = 1 << 30
+"""Features need a second session a model; beyond this many bytes of weights memory comes first."""
+
 FIRED = "fired"
 """What fusion calls PTYNet's own verdict, behind the prefix of all its names."""
 
@@ -52,6 +56,8 @@ def onnx_subjects(
     """
     graphs = [onnx.load(str(path), load_external_data=False) for path in (bare, packaged)]
     found, reason = _penultimate(graphs[0], spec, feature)
+    if feature is None and found is not None and (size := _weights_size(graphs[0])) > LARGEST_OPENED_TWICE:
+        found, reason = None, f"{size >> 20} MiB of weights: name the feature tensor to open both models a second time"
     fired = fired or _fired(graphs[1], where=str(packaged))
     verdict = None
     if fired is not None:
@@ -122,6 +128,17 @@ def _fired(packaged: onnx.ModelProto, *, where: str) -> str | None:
         return None
     name = f"{read_record(packaged, where=where).prefix}{FIRED}"
     return name if any(name in node.output for node in packaged.graph.node) else None
+
+
+def _weights_size(model: onnx.ModelProto) -> int:
+    """Give the bytes of all initializers, wherever they lie."""
+    widths = {tensor.data_type: 0 for tensor in model.graph.initializer}
+    for kind in widths:
+        try:
+            widths[kind] = onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize
+        except (KeyError, TypeError):
+            widths[kind] = 1
+    return sum(widths[tensor.data_type] * math.prod(tensor.dims) for tensor in model.graph.initializer)
 
 
 def _initializer(graph: onnx.ModelProto, name: str, path: Path) -> NDArray[Any] | None:

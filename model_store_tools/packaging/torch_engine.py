@@ -76,7 +76,7 @@ class TorchEngine:
     @property
     def name(self) -> str:
         """Say what runs it."""
-        return f"torch {torch.__version__}, CPU, batch {self.batch}"
+        return f"torch {torch.__version__}, CPU, {torch.get_num_threads()} threads, batch {self.batch}"
 
     def scores(self, pictures: NDArray[np.uint8]) -> NDArray[Any]:
         """Answer pictures, see `Engine.scores`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -181,3 +183,13 @@ def test_the_command_prints_a_verdict_and_exits_by_it(tmp_path: Path) -> None:
     assert json.loads(run.stdout)["verdict"] == "not-shown"
     run = CliRunner().invoke(app, ["extract", str(tmp_path / "none"), "--key", str(tmp_path / "mine.key")])
     assert run.exit_code == 2
+
+
+def test_extracting_needs_no_torch(tmp_path: Path) -> None:
+    save_file(PTYNET_LIKE, tmp_path / "w.safetensors")
+    write_key(tmp_path / "mine.key", KEY)
+    arguments = ["extract", str(tmp_path / "w.safetensors"), "--key", str(tmp_path / "mine.key")]
+    code = f"import sys; sys.modules['torch'] = None; from model_store_tools.cli.main import app; app({arguments!r})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("SHOWN")

@@ -128,3 +128,14 @@ def test_limits_come_from_the_spec() -> None:
     assert spec.fidelity.rows_differing == 0
     with pytest.raises(SpecError, match=r"fidelity\.flips"):
         parse_spec(text.replace("top1_flips", "flips"))
+
+
+def test_a_large_model_is_opened_once_unless_its_features_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = save(tmp_path / "bare.onnx")
+    monkeypatch.setattr("model_store_tools.packaging.subjects.LARGEST_OPENED_TWICE", 100)
+    host, _ = onnx_subjects(bare, bare, SPEC)
+    assert host.inner is None
+    assert "name the feature tensor" in host.no_features
+    assert onnx_subjects(bare, bare, SPEC, feature="z")[0].inner is not None
