@@ -25,6 +25,7 @@ READY_SECONDS = 180.0
 PORT_TAKEN = "Address already in use"
 CANNOT_LOAD = "Worker disconnected"  # it would go on trying for hours
 TOKEN_MINUTES = 60 * 24 * 365
+LONGEST_PARENT = 64
 LARGEST_BODY = 64 * 2**20
 LOGGING = """<?xml version="1.0" encoding="UTF-8"?>
 <Configuration>
@@ -76,7 +77,7 @@ def start_torchserve(
     names = models or _model_names(store)
 
     def start(ports: dict[str, int]) -> ServerHandle:
-        scratch = Path(tempfile.mkdtemp(prefix="ptynet-ts-"))  # 0700; its path is short: sockets live below it
+        scratch = _scratch()
         _prepare(scratch, _configuration(scratch, store.resolve(), names, ports, token=token))
         handle = ServerHandle("torchserve", names, ports, _start_process(scratch, store.resolve(), log, remove))
         look = _Look(handle, scratch / "run" / "key_file.json" if token else None)
@@ -86,6 +87,12 @@ def start_torchserve(
 
     wanted = {**dict.fromkeys(PURPOSES, 0), "http": http_port, "grpc": grpc_port}
     return on_free_ports(start, wanted=wanted, taken=PORT_TAKEN)
+
+
+def _scratch() -> Path:
+    """Make a private folder with a short path: workers' sockets lie below it, and a socket's path has 104 characters."""
+    parent = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="ptynet-ts-", dir=parent if len(parent) <= LONGEST_PARENT else "/tmp"))
 
 
 def _model_names(store: Path) -> tuple[str, ...]:

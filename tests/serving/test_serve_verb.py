@@ -74,10 +74,8 @@ class Served:
 
 
 @pytest.fixture
-def temporary(tmp_path: Path) -> Path:
-    folder = tmp_path / "t"
-    folder.mkdir()
-    return folder
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("t")
 
 
 @pytest.mark.triton

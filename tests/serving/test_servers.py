@@ -169,3 +169,12 @@ def test_servers_that_are_not_installed_name_the_command(tmp_path: Path, monkeyp
         find_triton()
     with pytest.raises(ServerError, match=r"run: python -m model_store_tools\.serving\.setup torchserve"):
         start_torchserve(tmp_path)
+
+
+@pytest.mark.torchserve
+def test_torchserve_starts_below_a_long_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("long" * 25)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    with start_torchserve(write_mar(tmp_path)) as server:
+        assert not server.log.is_relative_to(long)
