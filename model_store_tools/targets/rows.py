@@ -12,11 +12,9 @@ from pathlib import Path
 
 from ptynet_plugin.spec import InputSpec
 
-__all__ = ["keeps_rows_apart", "kept_here"]
+__all__ = ["keeps_rows_apart"]
 
-CHILD = (
-    "import sys; from model_store_tools.targets.rows import kept_here; sys.exit(0 if kept_here(*sys.argv[1:]) else 1)"
-)
+CHILD = "import sys; from model_store_tools.targets.torchscript import kept_here as kept; sys.exit(0 if kept(*sys.argv[1:]) else 1)"
 TIME_LIMIT = 300
 
 
@@ -34,11 +32,3 @@ def keeps_rows_apart(path: Path, spec: InputSpec, rows: int) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0
-
-
-def kept_here(path: str, spec: str, rows: str) -> bool:
-    """Answer the same in this process."""
-    from model_store_tools.targets.torchscript import ScriptTarget  # noqa: PLC0415 -- it imports this module
-
-    target = ScriptTarget(Path(path))
-    return target.keeps_in_process(InputSpec.model_validate_json(spec), int(rows))

@@ -21,7 +21,7 @@ from ptynet_plugin.archives.torch_zip import TorchZip
 from ptynet_plugin.errors import TargetError
 from ptynet_plugin.spec import InputSpec
 
-__all__ = ["MARKED_BY", "ScriptTarget", "load_script"]
+__all__ = ["MARKED_BY", "ScriptTarget", "kept_here", "load_script"]
 
 MARKED_BY = "__torch__.model_store_tools.fusion."
 """How our own classes are called in a TorchScript file."""
@@ -116,3 +116,14 @@ def _check_forward(module: Any, path: Path) -> None:
 def _has_training(module: torch.jit.ScriptModule) -> bool:
     """Tell whether it knows of training: frozen modules lost the attribute, and eval() fails on them."""
     return all(hasattr(part, "training") for part in module.modules())
+
+
+def kept_here(path: str, spec: str, rows: str) -> bool:
+    """Answer `rows.keeps_rows_apart` in this process, which must be one of its own.
+
+    Args:
+        path: The file.
+        spec: As JSON.
+        rows: How many to ask.
+    """
+    return ScriptTarget(Path(path)).keeps_in_process(InputSpec.model_validate_json(spec), int(rows))
