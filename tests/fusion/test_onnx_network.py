@@ -49,17 +49,18 @@ def correlation(network: Network) -> float:
 
 
 @pytest.mark.parametrize("opset", [9, 17])
-@pytest.mark.parametrize(("tau", "follows"), [(0.5, False), (0.76, False), (0.79, True), (0.9, True)])
-def test_the_lead_is_dropped_only_where_it_follows(opset: int, tau: float, follows: bool) -> None:
-    network = random_network(tau=tau, symbols=600)
-    assert 0.3 < correlation(network) <= 0.35
+@pytest.mark.parametrize(("aside", "follows"), [(-0.1, False), (-0.005, False), (0.005, True), (0.05, True)])
+def test_the_lead_is_dropped_only_where_it_follows(opset: int, aside: float, follows: bool) -> None:
+    network = random_network(symbols=200)
+    edge = (1 + correlation(network) + network.margin + 2 / 127) / 2
+    network = replace(network, tau=edge + aside)
     scores = add_network(GraphBuilder(opset, prefix="p_"), "grid", network, first=network.convolutions[0])
     assert (scores.lead is None) == follows
 
 
 def test_no_soft_bits_reach_the_threshold_with_less_than_the_lead_that_is_promised() -> None:
     """The worst case by construction: bits that agree with two words as far as they can while one of them fires."""
-    network = random_network(symbols=600, tau=0.84)
+    network = random_network(symbols=200, tau=0.84)
     book = network.codebook.astype(float)
     products = book @ book.T - 2 * network.bits * np.eye(len(book))
     first, second = np.unravel_index(products.argmax(), products.shape)
