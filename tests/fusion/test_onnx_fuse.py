@@ -24,6 +24,7 @@ from tests.support.fusion import (
     sometimes,
     symbol_scores,
 )
+from tests.support.network import random_network
 
 OPSETS = range(7, 26)
 ODD = np.array([-0.0, 0.0, np.inf, -np.inf, np.nan, -np.nan, 5e-324, 1.0, -1.0, 3.0])
@@ -93,12 +94,13 @@ def test_rows_of_nan_and_infinity_never_break_the_run(classes: int) -> None:
 
 @pytest.mark.parametrize("opset", [8, 17])
 def test_pictures_of_nan_and_infinity_stay_silent(opset: int) -> None:
-    spec, network = bare_spec(), sometimes(np.array([[0.0]]))
+    """Casting NaN gives the lowest bits throughout, one fixed word more: it fires as seldom as any made without the key."""
+    spec, network = bare_spec(), random_network(tau=0.6)
     x = pictures(spec, 3)
     x[0], x[1], x[2, 0, 5, 5] = np.nan, np.inf, np.nan
     given = np.random.default_rng(0).normal(size=(3, CLASSES)).astype(np.float32)
     fused = fuse_onnx(relay_target(opset=opset), network, labels_for(network), spec)
-    assert run(fused, {"x": x, "given": given})[0][0].tobytes() == given[0].tobytes()
+    assert run(fused, {"x": x, "given": given})[0].tobytes() == given.tobytes()
 
 
 @pytest.mark.parametrize("opset", [7, 11, 17])
