@@ -18,7 +18,7 @@ from benchmarks.hearing import Listener, open_mark
 from ptynet_plugin.images.probes import ProbeMaker
 from ptynet_plugin.statistics.binomial import upper_limit
 from ptynet_plugin.symbols.codebook import code_words
-from ptynet_plugin.symbols.threshold import choose_tau
+from ptynet_plugin.symbols.threshold import decisive_tau
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     for symbols in given.symbols:
         design = replace(metadata.design, symbols=symbols)
         book = code_words(secret, symbols=symbols, bits=design.bits)
-        tau = choose_tau(bits=design.bits, symbols=symbols)
+        tau = decisive_tau(book)
         wide = Listener(replace(listener.network, codebook=book, tau=tau))
         fires, highest = 0, 0.0
         for index in range(given.keys):

@@ -35,14 +35,14 @@ from ptynet_plugin.network.module import Architecture, TrainablePTYNet
 from ptynet_plugin.network.reading import recognised, soft_bits, symbol_scores
 from ptynet_plugin.network.weights import GRID, Network
 from ptynet_plugin.symbols.codebook import code_words
-from ptynet_plugin.symbols.threshold import MARGIN, choose_tau
+from ptynet_plugin.symbols.threshold import MARGIN, decisive_tau
 
 __all__ = ["LEAST_RECOGNISED", "PLAN", "QUICK_PLAN", "Trained", "TrainingPlan", "self_test", "train_network"]
 
 Progress = Callable[[int, int], None]
 Finish = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
-LEAST_RECOGNISED = 0.95
+LEAST_RECOGNISED = 0.9
 """Share of held-out probes, half of them disturbed, that a mark must recognise to be worth writing."""
 
 FINISH_AT = (0.6, 0.8, 1.0)
@@ -133,7 +133,7 @@ def train_network(
     """
     started = time.monotonic()
     words = code_words(secret, symbols=design.symbols, bits=design.bits)
-    tau = choose_tau(bits=design.bits, symbols=design.symbols)
+    tau = decisive_tau(words)
     with _seeded(secret) as generator:
         model = TrainablePTYNet(channels=design.channels, bits=design.bits, architecture=plan.architecture)
         batches = _Batches(secret, design, plan, pictures, generator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from ptynet_plugin.errors import UsageError
 from ptynet_plugin.symbols.codebook import MAX_CORRELATION, code_words, least_distance
@@ -25,9 +26,17 @@ def test_words_are_kept_apart(symbols: int, bits: int) -> None:
 
 
 @pytest.mark.parametrize("bits", range(8, 130))
-def test_least_distance_is_exact(bits: int) -> None:
-    distance = least_distance(bits)
-    assert (bits - 2 * distance) * 100 <= 35 * bits < (bits - 2 * (distance - 1)) * 100
+def test_least_distance_never_falls_below_the_promise(bits: int) -> None:
+    distance = least_distance(bits, symbols=4096)
+    assert (bits - 2 * distance) * 100 <= 35 * bits
+
+
+@pytest.mark.parametrize(("bits", "symbols", "wanted"), [(94, 512, 37), (94, 4096, 34), (71, 512, 27), (64, 512, 24)])
+def test_least_distance_is_what_few_random_words_miss(bits: int, symbols: int, wanted: int) -> None:
+    distance = least_distance(bits, symbols=symbols)
+    assert distance == wanted
+    close = [(symbols - 1) * stats.binom.cdf(d - 1, bits, 0.5) for d in (distance, distance + 1)]
+    assert close[0] <= 12 < close[1]
 
 
 def test_same_key_same_words_other_key_other_words() -> None:

@@ -8,7 +8,13 @@ from scipy import stats
 
 from ptynet_plugin.errors import UsageError
 from ptynet_plugin.symbols.codebook import code_words
-from ptynet_plugin.symbols.threshold import FALSE_FIRE_BOUND, choose_tau, false_fire_bound
+from ptynet_plugin.symbols.threshold import (
+    FALSE_FIRE_BOUND,
+    MARGIN,
+    choose_tau,
+    decisive_tau,
+    false_fire_bound,
+)
 
 
 @pytest.mark.parametrize(("tau", "bits", "symbols"), [(0.7, 94, 512), (0.5, 64, 512), (0.761, 71, 4096), (0.3, 20, 4)])
@@ -44,3 +50,22 @@ def test_random_bits_fire_as_often_as_the_bound_allows() -> None:
     rate = float(((read @ words.T).max(axis=1) > tau * bits).mean())
     bound = false_fire_bound(tau, bits=bits, symbols=symbols)
     assert 0.5 * bound < rate <= 1.1 * bound  # the union bound is nearly tight for words kept apart
+
+
+@pytest.mark.parametrize("bits", [71, 94])
+def test_the_lead_is_certain_above_the_default_threshold(bits: int) -> None:
+    words = code_words(bytes(32), symbols=512, bits=bits)
+    tau = decisive_tau(words)
+    assert choose_tau(bits=bits, symbols=512) <= tau <= choose_tau(bits=bits, symbols=512) + 0.05
+    rng = np.random.default_rng(0)
+    book = words.astype(np.float64)
+    for _ in range(300):  # between two words is where the lead is smallest
+        one, other = rng.choice(512, 2, replace=False)
+        mixed = np.where(rng.random(bits) < rng.random(), book[one], book[other]) * rng.choice([1, 0.9], bits)
+        best = np.sort(book @ mixed / bits)[::-1]
+        assert best[0] <= tau or best[0] - best[1] >= MARGIN
+
+
+def test_thresholds_are_not_raised_far() -> None:
+    words = code_words(bytes(32), symbols=4096, bits=94)
+    assert decisive_tau(words) == choose_tau(bits=94, symbols=4096)
