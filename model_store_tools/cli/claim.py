@@ -13,6 +13,7 @@ from ptynet_plugin.errors import ClaimError, UsageError
 if TYPE_CHECKING:
     from ptynet_plugin.images.carriers import Color
     from ptynet_plugin.images.probes import ProbeDesign
+    from ptynet_plugin.keys import OwnerKey
 
 __all__ = ["CLAIM_VERBS", "audit", "bind", "check", "commit", "stamp"]
 
@@ -47,7 +48,7 @@ def commit(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     owner = read_key(key)
     loaded = load_target(target, weights=weights, allow_pickle=allow_pickle)
     complete = loaded.complete_spec(load_spec(spec)).model_copy(update={"labels": None, "fidelity": None})
-    design, tau, margin = _terms(mark, "GRAY" if complete.color == "GRAY" else "RGB", symbols)
+    design, tau, margin = _terms(mark, owner, "GRAY" if complete.color == "GRAY" else "RGB", symbols)
     claim = make_claim(
         owner.epoch_secret(epoch),
         ProbeMaker(owner.probe_secret(), design).probe,
@@ -226,7 +227,7 @@ def _null_holds(path: Path, described: Path, *, keys: int, probes: int) -> bool:
     return sound
 
 
-def _terms(mark: Path | None, color: Color, symbols: int) -> tuple[ProbeDesign, float, float]:
+def _terms(mark: Path | None, owner: OwnerKey, color: Color, symbols: int) -> tuple[ProbeDesign, float, float]:
     """Give probe design, tau and margin: the mark's, or those a mark would be trained with."""
     if mark is not None:
         from ptynet_plugin.mark import read_metadata  # noqa: PLC0415
@@ -235,8 +236,9 @@ def _terms(mark: Path | None, color: Color, symbols: int) -> tuple[ProbeDesign, 
         return metadata.design, metadata.tau, metadata.margin
     from ptynet_plugin.images.carriers import most_bits  # noqa: PLC0415
     from ptynet_plugin.images.probes import DEFAULT_STRENGTHS, ProbeDesign  # noqa: PLC0415
-    from ptynet_plugin.symbols.threshold import MARGIN, choose_tau  # noqa: PLC0415
+    from ptynet_plugin.symbols.codebook import code_words  # noqa: PLC0415
+    from ptynet_plugin.symbols.threshold import MARGIN, decisive_tau  # noqa: PLC0415
 
     bits = most_bits(color)
     design = ProbeDesign(color, bits=bits, symbols=symbols, strength=DEFAULT_STRENGTHS[color])
-    return design, choose_tau(bits=bits, symbols=symbols), MARGIN
+    return design, decisive_tau(code_words(owner.probe_secret(), symbols=symbols, bits=bits)), MARGIN
