@@ -14,7 +14,10 @@ from ptynet_plugin.spec import InputSpec
 
 __all__ = ["keeps_rows_apart"]
 
-CHILD = "import sys; from model_store_tools.targets.torchscript import kept_here as kept; sys.exit(0 if kept(*sys.argv[1:]) else 1)"
+CHILD = (
+    "import sys; from model_store_tools.targets.torchscript import kept_here as kept; "
+    "sys.exit(0 if kept(*sys.argv[1:]) else 1)"
+)
 TIME_LIMIT = 300
 
 
