@@ -49,11 +49,12 @@ def write_report(path: Path, result: VerificationResult, questions: Questions) -
 
 
 def _facts(result: VerificationResult, claim: Claim) -> Iterator[tuple[str, str]]:
-    run = result.run
+    run, terms = result.run, claim.terms
+    by_chance = f"{2 if terms.shows_by_pairs else 1} in {terms.classes}"
     yield "endpoint", f"{result.info.address}" + (f" ({result.info.server})" if result.info.server else "")
     yield (
         "asked",
-        f"{result.symbols} symbols, {result.hits} hits; by chance 1 in {claim.terms.classes}; {result.answers}",
+        f"{result.symbols} symbols, {result.hits} hits; by chance {by_chance}; {result.answers}",
     )
     if run.earlier:
         yield "before", f"{len(run.earlier)} symbols, {sum(run.earlier)} hits in earlier runs here count as well"

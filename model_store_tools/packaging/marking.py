@@ -133,6 +133,8 @@ def _require_ours(claim: Claim, where: Path, secrets: MarkSecrets, spec: InputSp
         raise ClaimError(
             f"{where}: was made with another key, or another epoch, than the mark; give the mark it was made with"
         )
+    if claim.terms.copies is not None:
+        raise ClaimError(f"{where}: is a claim for copies; issue one: ptynet copies issue --claim {where}")
     if claim.terms.target != target_digest:
         raise ClaimError(
             f"{where}: commits to the target {claim.terms.target}, this one has digest {target_digest}; "

@@ -22,7 +22,7 @@ from ptynet_plugin.claims.commitment import Opening, commitment_bytes, hide
 from ptynet_plugin.claims.leaves import PictureMaker, leaf, leaf_nonces, pixels_digest, probe_leaves
 from ptynet_plugin.claims.merkle import merkle_root
 from ptynet_plugin.claims.signing import signer
-from ptynet_plugin.claims.terms import STATISTIC, Terms, parse_terms, probe_size
+from ptynet_plugin.claims.terms import STATISTIC, CopyTerms, Terms, parse_terms, probe_size
 from ptynet_plugin.errors import ClaimError, UsageError
 from ptynet_plugin.keys import derive
 from ptynet_plugin.spec import InputSpec
@@ -32,7 +32,7 @@ from ptynet_plugin.statistics.decision import (
     ALLOWANCE_UNSTAMPED,
 )
 from ptynet_plugin.symbols.encoding import tagged_digest
-from ptynet_plugin.symbols.labels import label_table
+from ptynet_plugin.symbols.labels import label_pairs, label_table
 
 if TYPE_CHECKING:
     from ptynet_plugin.images.probes import ProbeDesign
@@ -150,17 +150,22 @@ class Claim:
         terms = self.terms
         return label_table(self.nonces(secret), salt=self.salt, model_id=terms.target, classes=terms.classes)
 
+    def pairs(self, secret: bytes) -> NDArray[np.int64]:
+        """Draw the two labels of every pair symbol, shape (P, 2): a copy answers the first for a bit 1, the second for 0."""
+        terms = self.terms
+        nonces = self.nonces(secret)[: len(terms.pairs)]
+        return label_pairs(nonces, salt=self.salt, model_id=terms.target, classes=terms.classes)
+
     def order(self, run_id: str, *, beacon: bytes = b"", reserve: bool = False) -> list[int]:
         """Give the symbols in the order in which a run must ask them; evidence is a prefix of it.
 
         Args:
             run_id: Registered in the ledger before the order is looked at.
             beacon: Octets of a public beacon round after the registration, where there is one.
-            reserve: The sealed reserve (for a witnessed run) instead of the rest.
+            reserve: The sealed reserve (for a witnessed run) instead of the symbols of a party run, `Terms.ownership`.
         """
-        terms, digest = self.terms, bytes.fromhex(self.digest)
-        first_sealed = terms.symbols - terms.reserve
-        drawn = range(first_sealed, terms.symbols) if reserve else range(first_sealed)
+        digest = bytes.fromhex(self.digest)
+        drawn = self.terms.sealed if reserve else self.terms.ownership
         return sorted(drawn, key=lambda symbol: tagged_digest("order/v1", digest, run_id, beacon, symbol))
 
     def check_probes(self, secret: bytes, symbol: int, pictures: Sequence[NDArray[np.uint8]]) -> None:
@@ -214,6 +219,7 @@ def commit(
     covers: int = 1,
     epoch: int = 0,
     reserve: int | None = None,
+    copies: CopyTerms | None = None,
 ) -> Claim:
     """Make the probes, hash them and commit to the terms of the test; the same input gives the same claim.
 
@@ -228,6 +234,7 @@ def commit(
         covers: k, fixed here and for ever.
         epoch: Number of the epoch that `secret` belongs to.
         reserve: Symbols sealed for a neutral run; one in eight where not said.
+        copies: How the symbols are shared out where every customer gets a copy of his own.
 
     Raises:
         ClaimError: The terms contradict each other.
@@ -251,5 +258,6 @@ def commit(
         "epoch": epoch,
         "reserve": design.symbols // 8 if reserve is None else reserve,
         "signer": signer(secret),
+        **({f"copies.{name}": value for name, value in copies.model_dump().items()} if copies else {}),
     }
     return Claim(hide(without_floats(values), secret=secret), tuple(leaves))

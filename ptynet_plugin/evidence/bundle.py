@@ -85,6 +85,8 @@ def _read(folder: Path) -> Bundle:
     files = _signed_files(folder, statement["subject"])
     opened = _json(files, "opened.json")
     terms, committed = _opened(opened["fields"]), _json(files, "commitment.json")
+    if any(name.startswith("copies.") for name in committed["fields"]):
+        raise IntegrityError("commitment.json: of a claim for copies, whose bundles this version cannot judge")
     for name, field in opened["fields"].items():
         digest = field_digest(name, Opening(field["value"], bytes.fromhex(field["nonce"]))).hex()
         if committed["fields"].get(name) != digest:

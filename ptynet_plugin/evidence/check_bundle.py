@@ -102,13 +102,13 @@ def read_files(folder):
 def check_commitment(files, signer):
     opened, committed = parse(files["opened.json"], "opened.json"), parse(files["commitment.json"], "commitment.json")
     need(set(committed) == {"fields", "schema"} and committed["schema"] == "ptynet-commitment/v1", "commitment.json: schema")
-    terms = {}
+    terms, copies = {}, any(name.startswith("copies.") for name in committed["fields"])
     for name, field in opened["fields"].items():
         digest = sha(encode("field/v1", bytes.fromhex(field["nonce"]), name, canonical(field["value"])))
         need(committed["fields"].get(name) == digest.hex(), f"opened.json: {name} does not open the commitment")
         terms[name] = field["value"]
     need(terms["signer"] == signer, "envelope.json: signed by another than the claim names: another man's bundle")
-    need(terms["statistic"] == "mixture-e-process/v1" and 1 < terms["classes"] < 2**24, "opened.json: another statistic")
+    need(terms["statistic"] == "mixture-e-process/v1" and 1 < terms["classes"] < 2**24 and not copies, "another statistic")
     need(0 <= terms["reserve"] < terms["symbols"] <= 65536 and 0 < terms["covers"] <= 1024, "opened.json: impossible terms")
     return terms, sha(files["commitment.json"]), opened["seal"]
 

@@ -61,6 +61,10 @@ class BundleWriter:
     def __init__(self, folder: Path, claim_folder: Path, questions: Questions, *, secret: bytes) -> None:
         if not questions.owned:
             raise UsageError("--evidence: this key did not make the claim, so there is nothing it could prove")
+        if questions.claim.terms.copies is not None:
+            raise UsageError(
+                "--evidence: this claim is for copies, and no bundle of this version says so; leave it away"
+            )
         if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - set(_FOLDERS)):
             raise UsageError(f"{folder}: holds something else already; name a new folder for the evidence")
         self._folder, self._claim_folder, self._questions, self._secret = folder, claim_folder, questions, secret

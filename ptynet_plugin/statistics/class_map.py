@@ -2,7 +2,9 @@
 
 The map g sends each class of the claim to the endpoint's name for it. Labels are uniform over the claim's classes and
 independent of the answer y, so a hit has null probability |g^-1(y)| / C, known before the label is looked at. The map
-must be frozen (written to the claim's ledger) before the order of symbols is drawn.
+must be frozen (written to the claim's ledger) before the order of symbols is drawn. A pair of
+different labels, uniform over all such pairs, misses the s = |g^-1(y)| classes that answer y with probability
+(C - s)(C - s - 1) / (C (C - 1)), which is as exact.
 """
 
 from __future__ import annotations
@@ -45,4 +47,14 @@ class ClassMap:
 
     def null_rate(self, answer: Hashable | None) -> float:
         """Give the probability in [0, 1] that a uniform label maps to this answer."""
-        return self._sizes.get(answer, 0) / len(self.to_endpoint) if answer is not None else 0.0
+        return self._behind(answer) / len(self.to_endpoint)
+
+    def pair_null_rate(self, answer: Hashable | None) -> float:
+        """Give the probability in [0, 1] that one of a uniform pair of different labels maps to this answer."""
+        classes, others = len(self.to_endpoint), len(self.to_endpoint) - self._behind(answer)
+        pairs = classes * (classes - 1)
+        return (pairs - others * (others - 1)) / pairs
+
+    def _behind(self, answer: Hashable | None) -> int:
+        """Count the classes that answer this."""
+        return self._sizes.get(answer, 0) if answer is not None else 0

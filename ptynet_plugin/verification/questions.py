@@ -64,7 +64,7 @@ class Questions:
                 f"the class map has {len(class_map.to_endpoint)} entries, the claim {terms.classes} classes"
             )
         self.owned = claim.belongs_to(secret)
-        self._labels = claim.labels(secret)
+        self._labels, self._pairs = claim.labels(secret), claim.pairs(secret)
         self._nonces = claim.nonces(secret)
         self._maker = ProbeMaker(key.probe_secret(), claim.design, pictures=pictures)
         self._made: tuple[int, list[Picture]] = (-1, [])
@@ -72,18 +72,27 @@ class Questions:
         adapt_channels(np.zeros((1, 1, claim.design.channels), np.uint8), self.spec.channels)
 
     def label(self, symbol: int) -> int:
-        """Give the class that is a hit for a symbol."""
+        """Give the one label of a symbol that is no pair's."""
         return int(self._labels[symbol])
 
+    def accepted(self, symbol: int) -> tuple[int, ...]:
+        """Give the classes that are hits for a symbol: both of its pair under a claim for copies, else the one label."""
+        if self.claim.terms.shows_by_pairs and symbol in self.claim.terms.pairs:
+            return tuple(int(label) for label in self._pairs[symbol])
+        return (self.label(symbol),)
+
     def hit(self, symbol: int, answer: int | None) -> bool:
-        """Tell whether an answer is what the symbol's label looks like at this endpoint; no answer is a miss."""
+        """Tell whether an answer is what a symbol's labels look like at this endpoint; no answer is a miss."""
         if self.class_map is None:
-            return answer is not None and answer == self.label(symbol)
-        return self.class_map.hit(self.label(symbol), answer)
+            return answer in self.accepted(symbol)
+        return any(self.class_map.hit(label, answer) for label in self.accepted(symbol))
 
     def null_rate(self, answer: int | None) -> float | None:
         """Give the chance of a hit of one trial, known from the answer alone, where a class map sets one; else None."""
-        return None if self.class_map is None else self.class_map.null_rate(answer)
+        if self.class_map is None:
+            return None
+        by_pairs = self.claim.terms.shows_by_pairs
+        return self.class_map.pair_null_rate(answer) if by_pairs else self.class_map.null_rate(answer)
 
     def probe(self, symbol: int, cover: int) -> Picture:
         """Make one committed picture as the suspect reads it: resized exactly from the claim's size where they differ."""

@@ -14,7 +14,7 @@ from ptynet_plugin.claims.ledger import Ledger, Run
 from ptynet_plugin.errors import ClaimError, UsageError
 from ptynet_plugin.statistics.class_map import ClassMap
 from ptynet_plugin.statistics.decision import alpha_of_test
-from ptynet_plugin.verification.run import NEVER_ANSWERED, Query, RunState, symbol_outcomes
+from ptynet_plugin.verification.run import NEVER_ANSWERED, Query, RunState, SymbolOutcome, symbol_outcomes
 
 __all__ = ["DEFAULT_ALPHA", "DEFAULT_BUDGET", "Registration", "begin", "resume"]
 
@@ -29,10 +29,13 @@ class Registration:
         run: The run as its file keeps it.
         ledger: The open ledger, or None for a rehearsal.
         entry: The run as the ledger knows it.
+        keeps_answers: Whether the ledger holds the class that was answered, see `answer`.
     """
 
-    def __init__(self, run: RunState, ledger: Ledger | None = None, entry: Run | None = None) -> None:
-        self.run, self._ledger, self._entry = run, ledger, entry
+    def __init__(
+        self, run: RunState, ledger: Ledger | None = None, entry: Run | None = None, *, keeps_answers: bool = False
+    ) -> None:
+        self.run, self._ledger, self._entry, self._keeps_answers = run, ledger, entry, keeps_answers
 
     @property
     def spent_before(self) -> frozenset[int]:
@@ -46,10 +49,11 @@ class Registration:
         if self._ledger is not None and self._entry is not None:
             self._ledger.ask(self._entry, symbol)
 
-    def answer(self, symbol: int, *, hit: bool, null_rate: float | None = None) -> None:
-        """Note what a symbol's covers came to."""
+    def answer(self, outcome: SymbolOutcome, null_rate: float | None = None) -> None:
+        """Note what a symbol's covers came to; under a claim for copies the class as well, for a trace reads it here."""
         if self._ledger is not None and self._entry is not None:
-            self._ledger.answer(self._entry, symbol, hit=hit, null_rate=null_rate)
+            facts = {"answer": outcome.answer} if self._keeps_answers else {}
+            self._ledger.answer(self._entry, outcome.symbol, hit=outcome.hit, null_rate=null_rate, **facts)
 
     def finish(self, verdict: str, finished: str) -> None:
         """Note the verdict."""
@@ -72,7 +76,7 @@ class Registration:
             if trial is None:
                 self.ask(outcome.symbol)
             if trial is None or not trial.answered:
-                self.answer(outcome.symbol, hit=outcome.hit, null_rate=null_rate(outcome.answer))
+                self.answer(outcome, null_rate(outcome.answer))
             elif trial.hit != outcome.hit:
                 raise ClaimError(
                     f"symbol {outcome.symbol} stands as {'a hit' if trial.hit else 'a miss'} in the claim's ledger and "
@@ -123,6 +127,7 @@ def begin(
     if ledger is not None:
         facts = {} if class_map is None else {"class_map": _listed(class_map)}
         entry = ledger.register(identity, alpha=alpha, budget=budget // covers, started=started, **facts)
+    earlier = [trial for trial in entry.earlier if trial.symbol in claim.terms.ownership] if entry else []
     run = RunState(
         run_id=entry.id if entry else secrets.token_hex(16),
         claim=claim.digest,
@@ -134,11 +139,11 @@ def begin(
         registered=entry is not None,
         covers=covers,
         started=started,
-        earlier=[trial.hit for trial in entry.earlier] if entry else [],
-        earlier_null_rates=[trial.null_rate for trial in entry.earlier] if entry else [],
+        earlier=[trial.hit for trial in earlier],
+        earlier_null_rates=[trial.null_rate for trial in earlier],
         class_map=_listed(class_map),
     )
-    return Registration(run, ledger, entry)
+    return Registration(run, ledger, entry, keeps_answers=claim.terms.copies is not None)
 
 
 def resume(
@@ -166,7 +171,8 @@ def resume(
             )
     if run.class_map != _listed(class_map):
         raise UsageError("the run to resume was begun with another class map; nothing may change now")
-    return Registration(run, ledger, None if ledger is None else ledger.resume(run.run_id))
+    entry = None if ledger is None else ledger.resume(run.run_id)
+    return Registration(run, ledger, entry, keeps_answers=claim.terms.copies is not None)
 
 
 def _listed(class_map: ClassMap | None) -> list[int | None] | None:

@@ -79,17 +79,18 @@ def render_report(result: VerificationResult, questions: Questions) -> str:
 
 def _content(result: VerificationResult, questions: Questions) -> dict[str, Any]:
     run, terms = result.run, questions.claim.terms
+    by_chance = f"{'two' if terms.shows_by_pairs else 'one'} in {terms.classes}"
     return {
         "version": __version__,
         "verdict": result.verdict,
         "headline": HEADLINES[result.verdict],
         "proves": _proves(result),
         "limits": [limit.format(grade=result.grade) for limit in LIMITS] if result.verdict == "shown" else [],
-        "facts": _facts(result, classes=terms.classes),
+        "facts": _facts(result, by_chance=by_chance),
         "curve": Markup(evidence_curve(result.evidence, result.needed)),  # numbers alone go into it
         "probes": _probes(result, questions),
         "queries": run.queries,
-        "label": questions.label,
+        "label": lambda symbol: _classes(questions, symbol),
         "asked": result.symbols,
         "covers": terms.covers,
     }
@@ -107,7 +108,7 @@ def _proves(result: VerificationResult) -> str:
     )
 
 
-def _facts(result: VerificationResult, *, classes: int) -> list[tuple[str, str]]:
+def _facts(result: VerificationResult, *, by_chance: str) -> list[tuple[str, str]]:
     run, info = result.run, result.info
     facts = [
         ("Endpoint", info.address),
@@ -115,7 +116,7 @@ def _facts(result: VerificationResult, *, classes: int) -> list[tuple[str, str]]
         ("Pictures sent as", info.reads),
         ("Answers", result.answers),
         ("Symbols asked", f"{result.symbols} of at most {run.budget // run.covers}"),
-        ("Hits", f"{result.hits}; by chance one in {classes}"),
+        ("Hits", f"{result.hits}; by chance {by_chance}"),
         ("Evidence", f"E = {power(result.log10_e)}"),
         ("p-value, valid at any time", power(result.log10_p)),
         (
@@ -148,7 +149,7 @@ def _probes(result: VerificationResult, questions: Questions) -> Sequence[dict[s
         {
             "symbol": query.symbol,
             "source": _data_url(compress(questions.probe(query.symbol, 0), "png")),
-            "label": questions.label(query.symbol),
+            "label": _classes(questions, query.symbol),
             "answer": "lost"
             if query.lost is not None
             else "a tie"
@@ -158,6 +159,10 @@ def _probes(result: VerificationResult, questions: Questions) -> Sequence[dict[s
         }
         for query in chosen
     ]
+
+
+def _classes(questions: Questions, symbol: int) -> str:
+    return " or ".join(map(str, questions.accepted(symbol)))
 
 
 def _data_url(octets: bytes) -> str:

@@ -28,7 +28,7 @@ class VerificationResult:
         run: What was registered and asked.
         info: What the endpoint said of itself.
         answers: How much its answers told, at the least.
-        null_rate: Chance of a hit without the key, 1/C.
+        null_rate: Chance of a hit without the key, see `Terms.null_rate`.
         log10_e: Decimal logarithm of the e-value at the end.
         log10_p: Decimal logarithm of the anytime-valid p-value.
         log10_p_adjusted: The same after the allowance for keys that may have been tried before.

@@ -127,8 +127,8 @@ class SymbolOutcome(BaseModel):
 
     Attributes:
         symbol: Which.
-        hit: Whether more than half of its covers were answered with its label.
         answer: What more than half of them were answered with, or None.
+        hit: Whether this one answer is a hit.
     """
 
     symbol: int
@@ -139,11 +139,11 @@ class SymbolOutcome(BaseModel):
 def symbol_outcomes(run: RunState) -> list[SymbolOutcome]:
     """Count the covers of every symbol that was asked to the end, in order: one majority vote each."""
     asked = Counter(query.symbol for query in run.probes)
-    hits = Counter(query.symbol for query in run.probes if query.hit)
+    hits = {(query.symbol, query.answer) for query in run.probes if query.hit}
     votes = Counter((query.symbol, query.answer) for query in run.probes if query.answer is not None)
     agreed = {symbol: answer for (symbol, answer), count in votes.items() if count > run.covers / 2}
     return [
-        SymbolOutcome(symbol=symbol, hit=hits[symbol] > run.covers / 2, answer=agreed.get(symbol))
+        SymbolOutcome(symbol=symbol, hit=(symbol, agreed.get(symbol)) in hits, answer=agreed.get(symbol))
         for symbol, count in asked.items()
         if count == run.covers
     ]

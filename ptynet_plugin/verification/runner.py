@@ -171,8 +171,7 @@ class _Runner:
                 f"every symbol of the claim was asked at {run.endpoint} already, and a symbol counts once; commit a claim "
                 "of another epoch"
             )
-        null_rate = 1.0 / claim.terms.classes
-        self._test = SequentialTest(null_rate, alpha=run.alpha_spent, budget=most)
+        self._test = SequentialTest(claim.terms.null_rate, alpha=run.alpha_spent, budget=most)
         for hit, rate in zip(run.earlier, run.earlier_null_rates, strict=True):
             self._test.evidence.update(hit, rate)
         registration.reconcile(questions.null_rate)
@@ -199,7 +198,7 @@ class _Runner:
         for cover, control in questions_of(self._run, symbol):
             self._ask(symbol, cover, control=control)
         outcome = symbol_outcomes(self._run)[-1]
-        self._registration.answer(symbol, hit=outcome.hit, null_rate=self._questions.null_rate(outcome.answer))
+        self._registration.answer(outcome, self._questions.null_rate(outcome.answer))
         self._observe(outcome)
         if self._fatal is not None:
             raise BrokenScores(

@@ -10,6 +10,7 @@ import numpy as np
 
 from ptynet_plugin.claims.claim import Claim, commit
 from ptynet_plugin.claims.ledger import Ledger
+from ptynet_plugin.claims.terms import CopyTerms
 from ptynet_plugin.images.probes import ProbeDesign, ProbeMaker
 from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.spec import InputSpec
@@ -23,12 +24,27 @@ DESIGN = ProbeDesign("RGB", bits=24, symbols=128)
 KEY = OwnerKey(bytes(range(32)))
 
 
-def make_claim(key: OwnerKey = KEY, *, covers: int = 1, classes: int = 10, size: tuple[int, int] = (16, 16)) -> Claim:
+def make_claim(
+    key: OwnerKey = KEY,
+    *,
+    covers: int = 1,
+    classes: int = 10,
+    size: tuple[int, int] = (16, 16),
+    copies: CopyTerms | None = None,
+) -> Claim:
     spec = SPEC.model_copy(update={"classes": classes, "size": size})
     maker = ProbeMaker(key.probe_secret(), DESIGN)
     target, secret = "ab" * 32, key.epoch_secret()
     return commit(
-        secret, maker.probe, design=DESIGN, spec=spec, target_digest=target, tau=0.8, margin=0.2, covers=covers
+        secret,
+        maker.probe,
+        design=DESIGN,
+        spec=spec,
+        target_digest=target,
+        tau=0.8,
+        margin=0.2,
+        covers=covers,
+        copies=copies,
     )
 
 
