@@ -107,7 +107,7 @@ def test_covers_that_hit_both_labels_of_a_pair_are_no_agreement(tmp_path: Path) 
         return [int(pairs[symbol, 0]), int(pairs[symbol, 1]), None][next(turn) % 3]
 
     result = case.verify(answer, budget=30)
-    assert sum(query.hit for query in result.run.probes) == 20
+    assert sum(query.hit for query in result.run.probes) == 2 * result.symbols > 0
     assert result.hits == 0
 
 
