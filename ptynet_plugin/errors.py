@@ -10,6 +10,7 @@
     ├── ArchiveError        the archive cannot be read
     │   └── IntegrityError  it can be read, and its content is not what its manifest says
     ├── ServerError         a local server could not be started or died
+    ├── RegistryError       the registry of copies cannot be used, or refuses
     └── EndpointError       the endpoint could not be asked
         ├── Unreachable     no connection, name unknown, TLS refused
         ├── Refused         it answered, and the answer was no (status, message)
@@ -31,6 +32,7 @@ __all__ = [
     "MarkError",
     "PtynetError",
     "Refused",
+    "RegistryError",
     "ServerError",
     "SpecError",
     "TargetError",
@@ -79,6 +81,10 @@ class IntegrityError(ArchiveError):
 
 class ServerError(PtynetError):
     """A local model server could not be started, or died."""
+
+
+class RegistryError(PtynetError):
+    """The registry of copies cannot be reached or used, or what it holds forbids the request."""
 
 
 class EndpointError(PtynetError):
