@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 -- the name the whole field uses
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ptynet_plugin.network.weights import GRID, Convolution, Network
 
-__all__ = ["ARCHITECTURES", "Architecture", "Layer", "TrainablePTYNet"]
+__all__ = ["ARCHITECTURES", "SPLIT", "Architecture", "Layer", "TrainablePTYNet"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ side, so nothing is lost by the coarse step, and a target pays for few nodes. On
 cover: a layer at full resolution does so by tone (strokes on paper: 96 instead of 92 % recognised at equal strength)."""
 
 
+SPLIT = ARCHITECTURES["RGB"]
+"""For covers that come as activations, color or grey: its first convolution reads the patches the front reads."""
+
+
 class TrainablePTYNet(nn.Module):
     """Convolutions with batch normalisation and ReLU, then one linear layer.
 
@@ -61,9 +67,18 @@ class TrainablePTYNet(nn.Module):
         channels: Color channels, 1 or 3.
         bits: Number of soft bits.
         architecture: Its shape; None for the one that suits the color.
+        front: Fixed orthonormal filters, shape (filters, channels, kernel, kernel), of which the first convolution's are to be
+            mixtures; None leaves them free. What is shipped has the same shape either way.
     """
 
-    def __init__(self, *, channels: int, bits: int, architecture: Architecture | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        channels: int,
+        bits: int,
+        architecture: Architecture | None = None,
+        front: NDArray[np.float32] | None = None,
+    ) -> None:
         super().__init__()
         architecture = architecture or ARCHITECTURES["GRAY" if channels == 1 else "RGB"]
         self.architecture = architecture
@@ -79,10 +94,27 @@ class TrainablePTYNet(nn.Module):
             blocks.append(nn.AvgPool2d(architecture.pool))
         self.features = nn.Sequential(*blocks, nn.Flatten())
         self.linear = nn.Linear(channels * architecture.side() ** 2, bits)
+        if front is not None:
+            parametrize.register_parametrization(self.features[0], "weight", _Mixture(front), unsafe=True)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Read pictures of shape (batch, channels, GRID, GRID), 0..1; answer shape (batch, bits), before tanh."""
-        answer: Tensor = self.linear(self.features(pixels))
+    def forward(self, pixels: Tensor, activations: Tensor | None = None) -> Tensor:
+        """Read pictures.
+
+        Args:
+            pixels: Shape (batch, channels, GRID, GRID), 0..1.
+            activations: Added behind the front, shape (batch, filters, places, places); only with a front.
+
+        Returns:
+            Shape (batch, bits), before tanh.
+        """
+        first, *rest = self.features
+        features = first(pixels)
+        if activations is not None:
+            mixing = first.get_parameter("parametrizations.weight.original")
+            features = features + F.conv2d(activations, mixing[:, :, None, None])
+        for layer in rest:
+            features = layer(features)
+        answer: Tensor = self.linear(features)
         return answer
 
     @torch.no_grad()
@@ -106,6 +138,22 @@ class TrainablePTYNet(nn.Module):
             tau=tau,
             margin=margin,
         )
+
+
+class _Mixture(nn.Module):
+    """Filters as mixtures of fixed orthonormal ones: (width, filters) to (width, channels, kernel, kernel)."""
+
+    front: Tensor
+
+    def __init__(self, front: NDArray[np.float32]) -> None:
+        super().__init__()
+        self.register_buffer("front", torch.from_numpy(front.copy()))
+
+    def forward(self, mixing: Tensor) -> Tensor:
+        return torch.einsum("wf,fcyx->wcyx", mixing, self.front)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return torch.einsum("wcyx,fcyx->wf", weight, self.front)
 
 
 def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Convolution:

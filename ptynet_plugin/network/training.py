@@ -19,21 +19,15 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from ptynet_plugin.errors import MarkError
-from ptynet_plugin.images.augment import (
-    augmented,
-    blended_batch,
-    carrier_basis,
-    covers_batch,
-    foreign_triggers,
-    turned,
-)
-from ptynet_plugin.images.carriers import carriers
+from ptynet_plugin.images.augment import augmented
 from ptynet_plugin.images.probes import ProbeDesign, ProbeMaker
-from ptynet_plugin.images.resize import resize
 from ptynet_plugin.keys import derive
-from ptynet_plugin.network.module import Architecture, TrainablePTYNet
+from ptynet_plugin.network.batches import Batches, SharedCovers
+from ptynet_plugin.network.module import SPLIT, TrainablePTYNet
+from ptynet_plugin.network.plan import PLAN, QUICK_PLAN, TrainingPlan
 from ptynet_plugin.network.reading import recognised, soft_bits, symbol_scores
 from ptynet_plugin.network.weights import GRID, Network
+from ptynet_plugin.privacy.front import front_filters
 from ptynet_plugin.symbols.codebook import code_words
 from ptynet_plugin.symbols.threshold import MARGIN, decisive_tau
 
@@ -47,42 +41,6 @@ LEAST_RECOGNISED = 0.9
 
 FINISH_AT = (0.6, 0.8, 1.0)
 """Shares of the steps after which `finish` is applied; training repairs what it disturbs."""
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """How long and on what to train.
-
-    Attributes:
-        steps: Optimiser steps.
-        batch: Pictures a step.
-        negatives: Share of them without a trigger of this key.
-        covers: Size of the pool of procedural covers.
-        rate: Highest learning rate of the one-cycle schedule.
-        weakest: Lowest strength of a trigger over the design's; strengths are uniform up to `strongest`.
-        strongest: Highest strength of a trigger over the design's.
-        silence: Weight of the negatives' loss.
-        sharpness: Factor on the linear layer after training.
-        held_out: Probes of the test at the end.
-        architecture: Shape of the network; None for the one that suits the color.
-    """
-
-    steps: int = 800
-    batch: int = 256
-    negatives: float = 0.2
-    covers: int = 6144
-    rate: float = 4e-3
-    weakest: float = 0.6
-    strongest: float = 1.25
-    silence: float = 0.05
-    sharpness: float = 3.0
-    held_out: int = 512
-    architecture: Architecture | None = None
-
-
-PLAN = TrainingPlan()
-QUICK_PLAN = TrainingPlan(steps=150, batch=192, covers=1536, held_out=128)
-"""Seconds instead of minutes; hears undisturbed probes well and disturbed ones less well."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +66,7 @@ def train_network(
     *,
     plan: TrainingPlan = PLAN,
     pictures: Sequence[NDArray[np.uint8]] | None = None,
+    shared: SharedCovers | None = None,
     progress: Progress | None = None,
     finish: Finish | None = None,
     least: float = LEAST_RECOGNISED,
@@ -119,6 +78,8 @@ def train_network(
         design: Which probes it shall recognise.
         plan: How long and on what.
         pictures: Covers of the owner, uint8 (height, width, design.channels); half of the covers are then taken from these.
+        shared: Covers of somebody else, as front activations; half of the covers are then these, and the first convolution is
+            made of the public front's filters.
         progress: Called with steps done and steps in all.
         finish: Changes the linear layer's weights, shape (bits, features), in the last part of training and at its end: the
             place where a mark in the weights is put.
@@ -130,13 +91,21 @@ def train_network(
     Raises:
         MarkError: It recognises less than `least`.
         UsageError: The design is impossible.
+        ValueError: Both pictures and shared covers.
     """
+    if pictures is not None and shared is not None:
+        raise ValueError("covers are either one's own or shared")
     started = time.monotonic()
     words = code_words(secret, symbols=design.symbols, bits=design.bits)
     tau = decisive_tau(words)
     with _seeded(secret) as generator:
-        model = TrainablePTYNet(channels=design.channels, bits=design.bits, architecture=plan.architecture)
-        batches = _Batches(secret, design, plan, pictures, generator)
+        model = TrainablePTYNet(
+            channels=design.channels,
+            bits=design.bits,
+            architecture=SPLIT if shared else plan.architecture,
+            front=None if shared is None else front_filters(design.color),
+        )
+        batches = Batches(secret, design, plan, generator, pictures=pictures, shared=shared)
         loss = _optimise(model, batches, plan, progress, finish)
     model.eval()
     network = model.to_network(codebook=words, tau=tau, margin=MARGIN, sharpness=plan.sharpness)
@@ -164,55 +133,16 @@ def self_test(network: Network, secret: bytes, design: ProbeDesign, *, probes: i
     return float(np.mean(heard == symbols))
 
 
-class _Batches:
-    """Draws training batches."""
-
-    def __init__(
-        self,
-        secret: bytes,
-        design: ProbeDesign,
-        plan: TrainingPlan,
-        pictures: Sequence[NDArray[np.uint8]] | None,
-        generator: Generator,
-    ) -> None:
-        self._design, self._plan, self._generator = design, plan, generator
-        self._basis = carrier_basis(carriers(secret, color=design.color, bits=design.bits))
-        self._own = None if pictures is None else _on_grid(pictures)
-        parts = [covers_batch(512, design.channels, generator) for _ in range(max(1, plan.covers // 512))]
-        self._pool = torch.cat(parts)
-
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """Give pictures, shape (batch, channels, GRID, GRID), and the words of the first of them; the rest are negatives."""
-        plan, generator = self._plan, self._generator
-        negatives = round(plan.negatives * plan.batch)
-        words = torch.randint(0, 2, (plan.batch - negatives, self._design.bits), generator=generator) * 2.0 - 1
-        own = (words @ self._basis.flatten(1)).view(-1, *self._basis.shape[1:])
-        triggers = torch.cat([own, foreign_triggers(negatives, self._design.color, generator)])
-        share = torch.rand(plan.batch, 1, 1, 1, generator=generator)
-        strength = (plan.weakest + (plan.strongest - plan.weakest) * share) * (self._design.strength / 256)
-        strength = strength.clamp(max=1)
-        strength[len(words) :: 2] = 0  # every second negative is a plain cover
-        return augmented(blended_batch(self._covers(), triggers, strength), generator), words
-
-    def _covers(self) -> Tensor:
-        count, generator = self._plan.batch, self._generator
-        covers = turned(self._pool[torch.randint(len(self._pool), (count,), generator=generator)], generator)
-        if self._own is None:
-            return covers
-        own = self._own[torch.randint(len(self._own), (count,), generator=generator)].float() / 255
-        return torch.where(torch.rand(count, 1, 1, 1, generator=generator) < 0.5, own, covers)
-
-
 def _optimise(
-    model: TrainablePTYNet, batches: _Batches, plan: TrainingPlan, progress: Progress | None, finish: Finish | None
+    model: TrainablePTYNet, batches: Batches, plan: TrainingPlan, progress: Progress | None, finish: Finish | None
 ) -> float:
     optimiser = torch.optim.AdamW(model.parameters(), plan.rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.rate, total_steps=plan.steps, pct_start=0.2)
     loss = torch.zeros(())
     for step in range(plan.steps):
         with torch.no_grad():
-            pictures, words = batches.draw()
-        loss = _loss(model(pictures), words, silence=plan.silence)
+            drawn = batches.draw()
+        loss = _loss(model(drawn.pictures, drawn.activations), drawn.words, silence=plan.silence)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
         optimiser.step()
@@ -235,11 +165,6 @@ def _loss(answers: Tensor, words: Tensor, *, silence: float) -> Tensor:
 def _apply(finish: Finish, model: TrainablePTYNet) -> None:
     weight = model.linear.weight
     weight.copy_(torch.from_numpy(finish(weight.detach().numpy().copy())))
-
-
-def _on_grid(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """Bring the owner's pictures to the canonical grid: uint8, shape (pictures, channels, GRID, GRID)."""
-    return torch.from_numpy(np.stack([resize(one, (GRID, GRID)) for one in pictures])).permute(0, 3, 1, 2)
 
 
 @contextmanager

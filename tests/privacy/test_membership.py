@@ -53,9 +53,8 @@ def test_a_target_s_own_membership_never_enters_its_scores() -> None:
 
 
 def test_too_few_shadows_are_refused() -> None:
-    with pytest.raises(ValueError, match="has [01] shadows of one kind, at least 2"):
-        likelihood_ratios(
-            np.random.default_rng(0).normal(size=(4, 3)), np.array([[1, 0, 1], [1, 1, 0], [0, 1, 1], [0, 0, 0]], bool)
-        )
+    member = np.array([[1, 0, 1], [1, 1, 0], [0, 1, 1], [0, 0, 0]], bool)
+    with pytest.raises(ValueError, match=r"has [01] shadows of one kind, at least 2"):
+        likelihood_ratios(np.random.default_rng(0).normal(size=(4, 3)), member)
     with pytest.raises(ValueError, match="shape"):
         likelihood_ratios(np.zeros((4, 3)), np.zeros((4, 2), bool))
