@@ -1,239 +1,159 @@
 """The table of deep fidelity for owners who train (Hua & Teoh, arXiv 2208.00563), and the row that beats it.
 
-A host, then a watermark of 100 keyed triggers embedded into a copy of it, with ever more of the paper's means: plain
-fine-tuning on labels; TWL; PFL; PFL + SPL; PFL + SPL + FixLL with BatchNorm frozen. Printed: accuracy, triggers learnt, and on
-test pictures PFL, SPL and TWL against the host. PTYNet in the same archive has 0 in all three, as `ptynet fidelity` shows.
+A host, then a watermark of 100 keyed triggers embedded into copies of it and into fresh networks, with ever more of the paper's
+means. Printed, on all test pictures: accuracy, triggers learnt, PFL, SPL, TWL and last-layer difference against the host, and
+answers that changed. The last row (--mark) is the same host packaged with PTYNet beside it, on the same pictures.
 
-The defaults are sized for two processor cores and say nothing about the accuracy the paper reports; its own setting (50 epochs,
-batch 32 + 4 triggers, Adam 1e-4, x0.1 half way) is `--paper`, for a machine with a day or a GPU.
+    python -m benchmarks.fidelity_training --data mnist --checkpoints DIR --mark GRAY-MARK
+    python -m benchmarks.fidelity_training --data cifar10 --checkpoints DIR --mark MARK
+    python -m benchmarks.fidelity_training --data cifar10 --checkpoints DIR --paper
+    python -m benchmarks.fidelity_training --data cifar100 --cifar100 cifar-100-binary/ --net wrn-28-10 --checkpoints DIR --paper
 
-    python -m benchmarks.fidelity_training [--set {mnist,cifar10}] [--pictures 3000] [--host-epochs 6] [--epochs 8] [--paper]
+The defaults are sized for an hour of one processor core: the network halves its resolution from stage to stage, and fewer
+pictures are embedded on at a higher rate. --paper is the authors' network and plan (Adam 1e-4, 50 epochs, x0.1 at 25, batches
+of 32 + 4, all pictures), for a machine with a GPU or a week. WRN-28-10 without a GPU becomes WRN-10-1 on 2,000 pictures unless
+--insist says otherwise; what was run is printed. Everything is resumed from --checkpoints, epoch by epoch.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
+import re
+import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
-from benchmarks.models.resnet import Block
-from benchmarks.real_pictures import cifar_test, cifar_train, mnist
-from ptynet_plugin.fidelity import metrics
-from ptynet_plugin.fidelity.losses import (
-    FidelityWeights,
-    batch_norm_frozen,
-    feature_loss,
-    fix_last_layer,
-    softmax_loss,
-    weight_loss,
-)
-from ptynet_plugin.images.covers import procedural_cover
-from ptynet_plugin.images.resize import resize
+from benchmarks.deep_fidelity.beside import beside_row
+from benchmarks.deep_fidelity.host import HostPlan, train_host
+from benchmarks.deep_fidelity.methods import METHODS, chosen_methods
+from benchmarks.deep_fidelity.pictures import SETS, DataSet, load
+from benchmarks.deep_fidelity.rows import Work, measured, run_row
+from benchmarks.models.narrow_resnet import NarrowResNet18
+from benchmarks.models.wide_resnet import WideResNet
+from benchmarks.real_pictures import Labelled
+from ptynet_plugin.fidelity.embedding import EmbeddingPlan
+from ptynet_plugin.fidelity.triggers import key_chains
 from ptynet_plugin.keys import OwnerKey
-from ptynet_plugin.symbols.encoding import tagged_digest
 
 KEY = OwnerKey(bytes(range(32)))
-TRIGGERS, CLASSES = 100, 10
-Pair = tuple[Tensor, Tensor]
+HOST_EPOCHS = {"mnist": 4, "cifar10": 9, "cifar100": 30}
+PAPER_HOST_EPOCHS = {"mnist": 20, "cifar10": 50, "cifar100": 100}
+REDUCED = ("wrn-10-1", 2000)
+SCRATCH_RATE = 1e-3
+"""Of Adam, from scratch: what the authors' code trains with there."""
 
 
-class NarrowResNet18(nn.Module):
-    """ResNet18 for small pictures, a quarter or less of the usual width, stem without pooling.
-
-    Args:
-        channels: Of the pictures.
-        width: Of the first stage; doubles with every stage.
-    """
-
-    def __init__(self, channels: int, width: int = 16) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
-        widths = [width, width, 2 * width, 4 * width, 8 * width]
-        stages = [
-            Block(widths[i] if j == 0 else widths[i + 1], widths[i + 1], 2 if j == 0 and i > 0 else 1)
-            for i in range(4)
-            for j in range(2)
-        ]
-        self.stages = nn.Sequential(*stages)
-        self.fc = nn.Linear(widths[-1], CLASSES)
-
-    def features(self, pictures: Tensor) -> Tensor:
-        """Penultimate features, shape (batch, 8 * width)."""
-        return self.stages(self.stem(pictures)).mean(dim=(2, 3))
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Logits."""
-        logits: Tensor = self.fc(self.features(pictures))
-        return logits
-
-
-@dataclass(frozen=True)
-class Method:
-    """One row of the table: which losses, whether labels of clean pictures are used, and what is frozen."""
-
-    name: str
-    weights: FidelityWeights
-    clean_labels: bool = False
-    fixed: bool = False
-
-
-NONE = FidelityWeights(feature=0, softmax=0, weight=0)
-METHODS = (
-    Method("plain backdoor", NONE, clean_labels=True),
-    Method("+ TWL", replace(NONE, weight=1.0), clean_labels=True),
-    Method("+ PFL", FidelityWeights(softmax=0)),
-    Method("+ PFL + SPL", FidelityWeights()),
-    Method("+ PFL + SPL + FixLL", FidelityWeights(), fixed=True),
-)
-
-
-def triggers(side: int, channels: int) -> Pair:
-    """Chain of keyed pictures: each label is a hash of its picture and of the digest before it, so none can be chosen."""
-    color, digest, labels, pictures = ("GRAY" if channels == 1 else "RGB"), b"", [], []
-    secret = KEY.derive("fidelity-training/v1")
-    for index in range(TRIGGERS):
-        picture = resize(procedural_cover(secret, index, 0, color=color), (side, side))
-        digest = tagged_digest("trigger/v1", digest, picture.tobytes())
-        labels.append(int.from_bytes(digest[:8], "big") % CLASSES)
-        pictures.append(picture)
-    return _tensor(np.stack(pictures)), torch.tensor(labels)
-
-
-def train_host(model: NarrowResNet18, data: Pair, *, epochs: int, rate: float = 2e-3) -> None:
-    """Train a host with Adam on labels."""
-    optimiser = torch.optim.Adam(model.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=max(1, epochs * (len(data[0]) // 64)))
-    model.train()
-    for batch in _batches(len(data[0]), 64, epochs):
-        optimiser.zero_grad()
-        functional.cross_entropy(model(data[0][batch]), data[1][batch]).backward()
-        optimiser.step()
-        schedule.step()
-    model.eval()
-
-
-def embed_triggers(
-    host: NarrowResNet18, data: Pair, own: Pair, method: Method, *, epochs: int, rate: float
-) -> NarrowResNet18:
-    """Teach a copy of the host the triggers, kept close to it by the method's losses."""
-    model = copy.deepcopy(host)
-    if method.fixed:
-        fix_last_layer(model, host, "fc")
-    learnt = [value for value in model.parameters() if value.requires_grad]
-    optimiser = torch.optim.Adam(learnt, lr=rate)
-    steps = epochs * (len(data[0]) // 32)
-    schedule = torch.optim.lr_scheduler.StepLR(optimiser, max(1, steps // 2), gamma=0.1)
-    model.train()
-    with batch_norm_frozen(model):
-        for step, batch in enumerate(_batches(len(data[0]), 32, epochs)):
-            turn = torch.arange(4 * step, 4 * step + 4) % TRIGGERS
-            loss = functional.cross_entropy(model(own[0][turn]), own[1][turn])
-            loss = loss + _kept(host, model, data[0][batch], data[1][batch], method)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    return model.eval()
-
-
-def _kept(host: NarrowResNet18, model: NarrowResNet18, pictures: Tensor, labels: Tensor, method: Method) -> Tensor:
-    features = model.features(pictures)
-    logits, loss = model.fc(features), torch.zeros(())
-    with torch.no_grad():
-        wanted = host.features(pictures)
-        host_logits = host.fc(wanted)
-    if method.clean_labels:
-        loss = loss + functional.cross_entropy(logits, labels)
-    if method.weights.feature:
-        loss = loss + method.weights.feature * feature_loss(wanted, features)
-    if method.weights.softmax:
-        loss = loss + method.weights.softmax * softmax_loss(host_logits, logits)
-    if method.weights.weight:
-        loss = loss + method.weights.weight * weight_loss(host, model)
-    return loss
-
-
-@torch.no_grad()
-def measured(host: NarrowResNet18, model: NarrowResNet18, test: Pair, own: Pair) -> dict[str, float]:
-    """Measure one row with the numpy metrics the gate uses."""
-    features = [torch.cat([each.features(part) for part in test[0].split(250)]) for each in (host, model)]
-    logits = [each.fc(part).numpy() for each, part in zip((host, model), features, strict=True)]
-    weights = [{name: value.numpy() for name, value in each.named_parameters()} for each in (host, model)]
-    return {
-        "accuracy": float((logits[1].argmax(1) == test[1].numpy()).mean()),
-        "triggers": float((model(own[0]).argmax(1) == own[1]).float().mean()),
-        "PFL": metrics.feature_loss(features[0].numpy(), features[1].numpy()),
-        "SPL": metrics.softmax_loss(logits[0], logits[1], "logits"),
-        "TWL": metrics.total_weight_loss(*weights),
-        "flips": float((logits[0].argmax(1) != logits[1].argmax(1)).mean()),
-    }
-
-
-def _batches(count: int, size: int, epochs: int) -> Iterator[Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(epochs):
-        yield from torch.randperm(count, generator=generator).split(size)[: count // size]
-
-
-def _tensor(pictures: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)).astype(np.float32) / 127.5 - 1)
-
-
-def load(name: str, data: Path, count: int) -> tuple[Pair, Pair]:
-    """Give training and test pictures with labels."""
-    digits = name == "mnist"
-    sets = (mnist(data, "train"), mnist(data, "t10k")) if digits else (cifar_train(data), cifar_test(data))
-    learn, test = (
-        (_tensor(part.pictures[:limit]), torch.from_numpy(part.labels[:limit]))
-        for part, limit in zip(sets, (count, 1000), strict=True)
-    )
-    return learn, test
-
-
-def main() -> None:
-    """Measure and print."""
+def options_of(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
-    parser.add_argument("--set", choices=["mnist", "cifar10"], default="mnist")
-    parser.add_argument("--width", type=int, default=8)
-    parser.add_argument("--pictures", type=int, default=3000)
-    parser.add_argument("--host-epochs", type=int, default=6)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--paper", action="store_true", help="50 epochs at 1e-4 on every picture there is")
-    options = parser.parse_args()
-    if options.paper:
-        options.pictures, options.host_epochs, options.epochs, options.rate, options.width = 60_000, 50, 50, 1e-4, 16
+    parser.add_argument("--data", choices=list(SETS), default="mnist")
+    parser.add_argument("--shared", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
+    parser.add_argument("--cifar100", type=Path, help="folder with train.bin and test.bin of CIFAR-100's binary form")
+    parser.add_argument("--checkpoints", type=Path, required=True, help="folder to keep and resume everything in")
+    parser.add_argument("--net", help="resnet18 (the paper's), resnet18-strided, or wrn-DEPTH-FACTOR")
+    parser.add_argument("--paper", action="store_true", help="the authors' network, epochs, rate and pictures")
+    parser.add_argument("--insist", action="store_true", help="run a large network on a processor all the same")
+    parser.add_argument("--host-epochs", type=int)
+    parser.add_argument("--host-rate", type=float, default=0.1, help="the highest rate of the host's cycle")
+    parser.add_argument("--bfloat16", action="store_true", help="train the host's convolutions in bfloat16")
+    parser.add_argument("--pictures", type=int, help="training pictures the embedding sees")
+    parser.add_argument("--epochs", type=int, help="epochs of embedding")
+    parser.add_argument("--rate", type=float, help="rate of Adam while embedding")
+    parser.add_argument("--rows", help=f"semicolons between: {'; '.join(each.name for each in METHODS)}; '' for none")
+    parser.add_argument("--mark", type=Path, help="a trained mark for the last row: GRAY for MNIST")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args(arguments)
+    defaults = (50, 1e-4, None) if options.paper else (4, 3e-4, 4000)
+    for name, value in zip(("epochs", "rate", "pictures"), defaults, strict=True):
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    if options.net is None:
+        wide = options.data == "cifar100"
+        options.net = "wrn-28-10" if wide else "resnet18" if options.paper else "resnet18-strided"
+    if options.host_epochs is None:
+        options.host_epochs = (PAPER_HOST_EPOCHS if options.paper else HOST_EPOCHS)[options.data]
+    return options
+
+
+def network_maker(name: str, data: DataSet) -> Callable[[], nn.Module]:
+    """Give what makes a network by its name.
+
+    Raises:
+        ValueError: The name says nothing.
+    """
+    channels = len(data.mean)
+    if name in {"resnet18", "resnet18-strided"}:
+        return partial(NarrowResNet18, channels, data.classes, strided=name.endswith("strided"))
+    found = re.fullmatch(r"wrn-(\d+)-(\d+)", name)
+    if found is None:
+        raise ValueError(f"no network {name!r}; there are resnet18, resnet18-strided and wrn-DEPTH-FACTOR")
+    return partial(WideResNet, int(found[1]), int(found[2]), data.classes, channels)
+
+
+def prepared(options: argparse.Namespace) -> Work:
+    """Load pictures, train the host or take it from the checkpoint, make the triggers."""
+    data, device = SETS[options.data], "cuda" if torch.cuda.is_available() else "cpu"
+    learn, test = load(data, options.shared, options.cifar100)
+    if options.net == "wrn-28-10" and device == "cpu" and not options.insist:
+        options.net, options.pictures = REDUCED
+        learn = Labelled(learn.pictures[: options.pictures], learn.labels[: options.pictures])
+        print(
+            f"no GPU: {options.net} on {options.pictures} pictures instead of wrn-28-10 (--insist runs it all the same)"
+        )
+    make = network_maker(options.net, data)
     torch.manual_seed(0)
+    host = make().to(device, memory_format=torch.channels_last)
+    pairs = [(torch.tensor(part.pictures), torch.from_numpy(part.labels)) for part in (learn, test)]
+    plan = HostPlan(epochs=options.host_epochs, rate=options.host_rate, bfloat16=options.bfloat16)
+    options.checkpoints.mkdir(parents=True, exist_ok=True)
+    checkpoint = options.checkpoints / f"host-{options.data}-{options.net}.pt"
+    train_host(host, pairs[0], data, plan=plan, checkpoint=checkpoint, on_epoch=_tell)
+    size, channels = learn.pictures.shape[1:3], learn.pictures.shape[3]
+    own = key_chains(
+        KEY.derive("fidelity-training/v1"), size=(size[0], size[1]), channels=channels, classes=data.classes
+    )
+    taught = torch.randperm(len(learn.pictures), generator=torch.Generator().manual_seed(1))[: options.pictures]
+    return Work(
+        host=host,
+        fresh=lambda: make().to(device, memory_format=torch.channels_last),
+        learn=(pairs[0][0][taught], pairs[0][1][taught]),
+        test=pairs[1],
+        own=own,
+        data=data,
+        folder=options.checkpoints / f"rows-{options.data}-{options.net}",
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train, embed, measure and print."""
+    options = options_of(arguments)
+    torch.set_num_threads(options.threads)
+    methods = list(METHODS) if options.rows is None else chosen_methods(options.rows)
     started = time.perf_counter()
-    learn, test = load(options.set, options.data, options.pictures)
-    channels, side = learn[0].shape[1], learn[0].shape[2]
-    host = NarrowResNet18(channels, options.width)
-    train_host(host, learn, epochs=options.host_epochs)
-    own = triggers(side, channels)
-    print(f"{options.set}, {len(learn[0])} pictures, width {options.width}, {options.epochs} epochs of embedding")
-    _print("host", measured(host, host, test, own))
-    for method in METHODS:
-        model = embed_triggers(host, learn, own, method, epochs=options.epochs, rate=options.rate)
-        _print(method.name, measured(host, model, test, own))
-    print(f"{'PTYNet beside it':<22} the host's own answers: PFL, SPL, TWL and flips are 0 (`ptynet fidelity`)")
+    work = prepared(options)
+    work.folder.mkdir(parents=True, exist_ok=True)
+    plan = EmbeddingPlan(epochs=options.epochs, rate=options.rate, slower_from=max(1, options.epochs // 2))
+    parameters = sum(value.numel() for value in work.host.parameters())
+    print(
+        f"{options.data}, {options.net} ({parameters:,} parameters), host of {options.host_epochs} epochs; embedding: "
+        f"{len(work.learn[0]):,} pictures, {plan.epochs} epochs, Adam {plan.rate:g}, x0.1 from epoch {plan.slower_from}, "
+        f"batches of {plan.batch} + {plan.triggers}; {len(work.test[0]):,} test pictures"
+    )
+    print(measured(work, work.host, "host").line(), flush=True)
+    for method in methods:
+        print(run_row(work, method, plan, scratch_rate=SCRATCH_RATE, on_epoch=_tell).line(), flush=True)
+    if options.mark is not None:
+        print(beside_row(work, options.mark).line())
     print(f"{time.perf_counter() - started:.0f} s")
 
 
-def _print(name: str, row: dict[str, float]) -> None:
-    print(
-        f"{name:<22} accuracy {row['accuracy']:.4f}  triggers {row['triggers']:.2f}  PFL {row['PFL']:9.3g}  "
-        f"SPL {row['SPL']:9.3g}  TWL {row['TWL']:9.3g}  flips {row['flips']:.4f}",
-        flush=True,
-    )
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

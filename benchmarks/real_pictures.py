@@ -14,7 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["Labelled", "cifar_test", "cifar_test_jpeg", "cifar_train", "imagenet_samples", "mnist", "zipped_pictures"]
+__all__ = [
+    "Labelled",
+    "cifar_jpeg",
+    "cifar_test",
+    "cifar_test_jpeg",
+    "cifar_train",
+    "imagenet_samples",
+    "mnist",
+    "zipped_pictures",
+]
 
 IMAGENET_SIDE = 224
 
@@ -44,9 +53,14 @@ def cifar_train(data: Path) -> Labelled:
 
 def cifar_test_jpeg(data: Path) -> Labelled:
     """All 10,000 test pictures of CIFAR-10, as JPEG."""
+    return cifar_jpeg(data, "test")
+
+
+def cifar_jpeg(data: Path, split: str) -> Labelled:
+    """CIFAR-10 as JPEG of quality 75, class by class: split "train" (50,000) or "test" (10,000)."""
     classes = (data / "cifar10" / "classes.txt").read_text().split()
     pictures, labels = [], []
-    with zipfile.ZipFile(data / "cifar10" / "cifar10_jpeg_test.zip") as file:
+    with zipfile.ZipFile(data / "cifar10" / f"cifar10_jpeg_{split}.zip") as file:
         for name in sorted(name for name in file.namelist() if name.endswith(".jpg")):
             pictures.append(np.asarray(Image.open(io.BytesIO(file.read(name))).convert("RGB")))
             labels.append(classes.index(name.split("/")[-2]))

@@ -14,6 +14,7 @@ import typer
 from model_store_tools.cli.check import check
 from model_store_tools.cli.claim import CLAIM_VERBS
 from model_store_tools.cli.demo import demo
+from model_store_tools.cli.embed import embed
 from model_store_tools.cli.extract import extract
 from model_store_tools.cli.failures import with_exit_codes
 from model_store_tools.cli.fidelity import fidelity
@@ -69,6 +70,7 @@ VERBS: tuple[Callable[..., int | None], ...] = (
     verify,
     extract,
     fidelity,
+    embed,
     demo,
 )
 

@@ -2,6 +2,8 @@
 
 For owners who train. Pictures need no labels: the host is the teacher on them, the triggers alone have labels. The paper's plan:
 Adam at 1e-4, 50 epochs, a tenth of the rate from epoch 25 on, batches of 32 pictures and 4 triggers, BatchNorm frozen.
+
+`embed` runs a plan to its end. `Embedding` does it an epoch at a time and gives its state, for training that may be interrupted.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ from ptynet_plugin.fidelity.losses import (
     weight_loss,
 )
 
-__all__ = ["EmbeddingPlan", "Epoch", "embed", "features_and_logits"]
+__all__ = ["Embedding", "EmbeddingPlan", "Epoch", "Material", "embed", "features_and_logits", "find_last_layer"]
+
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+SLOWER = 0.1
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,47 @@ class EmbeddingPlan:
     seed: int = 0
 
 
+def _as_they_are(pictures: Tensor) -> Tensor:
+    return pictures
+
+
+def _unmoved(pictures: Tensor, order: torch.Generator) -> Tensor:
+    return pictures
+
+
+@dataclass(frozen=True)
+class Material:
+    """What to train on.
+
+    Attributes:
+        pictures: Ordinary pictures, shape (pictures, ...); labels are not needed.
+        triggers: Shape (triggers, ...).
+        labels: int64, shape (triggers,): what the triggers shall be answered with.
+        truth: int64, shape (pictures,): true classes; pictures and triggers are then classified in one loss: the plain
+            backdoor, and training from scratch. None at deep fidelity, where the host teaches.
+        prepare: Brings a batch of pictures or triggers to the model's input.
+        augment: Moves a batch of pictures before that, never triggers; draws from the generator it is given alone.
+    """
+
+    pictures: Tensor
+    triggers: Tensor
+    labels: Tensor
+    truth: Tensor | None = None
+    prepare: Callable[[Tensor], Tensor] = _as_they_are
+    augment: Callable[[Tensor, torch.Generator], Tensor] = _unmoved
+
+    def __post_init__(self) -> None:
+        if not len(self.pictures) or not len(self.triggers):
+            raise UsageError(f"{len(self.pictures)} pictures and {len(self.triggers)} triggers; both are needed")
+        _require_labels(self.labels, len(self.triggers), "labels", "trigger")
+        if self.truth is not None:
+            _require_labels(self.truth, len(self.pictures), "true classes", "picture")
+        if self.pictures.shape[1:] != self.triggers.shape[1:]:
+            raise UsageError(
+                f"pictures have shape {list(self.pictures.shape[1:])}, triggers {list(self.triggers.shape[1:])}"
+            )
+
+
 @dataclass(frozen=True)
 class Epoch:
     """Mean losses of one epoch, before they are weighted."""
@@ -64,53 +110,131 @@ class Epoch:
     softmax: float
 
 
+class Embedding:
+    """Trains a model to answer triggers with their labels and everything else as its host does.
+
+    Args:
+        model: Trained in place: a copy of the host (fine-tuning), or of its architecture with fresh weights (from scratch).
+        host: The teacher, in evaluation mode throughout; not changed.
+        material: Pictures and triggers.
+        last_layer: Dotted name of the layer whose input are the penultimate features.
+        plan: The paper's where None.
+
+    Raises:
+        UsageError: No such layer.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        host: nn.Module,
+        material: Material,
+        *,
+        last_layer: str,
+        plan: EmbeddingPlan | None = None,
+    ) -> None:
+        self.plan, self.done = plan or EmbeddingPlan(), 0
+        self._model, self._host, self._material, self._last_layer = model, host, material, last_layer
+        if self.plan.fix_last_layer:
+            fix_last_layer(model, host, last_layer)
+        with self._training():
+            trained = [value for value in model.parameters() if value.requires_grad]
+        self._optimiser = torch.optim.Adam(trained, self.plan.rate)
+
+    def epoch(self) -> Epoch:
+        """Go through the pictures once; the order depends on the plan's seed and the number of the epoch alone."""
+        order = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + self.done)
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.plan.rate * (SLOWER if self.done >= self.plan.slower_from else 1)
+        sums, steps = torch.zeros(3), 0
+        with self._training():
+            for rows in torch.split(torch.randperm(len(self._material.pictures), generator=order), self.plan.batch):
+                sums, steps = sums + self._step(rows, order), steps + 1
+        self.done += 1
+        return Epoch(*(float(value) for value in sums / steps))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what a later `Embedding` of the same arguments needs to go on: weights, optimiser, epochs done."""
+        return {"model": self._model.state_dict(), "optimiser": self._optimiser.state_dict(), "done": self.done}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self._model.load_state_dict(state["model"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.done = int(state["done"])
+
+    def _step(self, rows: Tensor, order: torch.Generator) -> Tensor:
+        losses, total = self._losses(rows, order)
+        self._optimiser.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        self._optimiser.step()
+        return torch.stack(losses).detach().cpu()
+
+    def _losses(self, rows: Tensor, order: torch.Generator) -> tuple[list[Tensor], Tensor]:
+        """Give trigger, feature and softmax loss, and their weighted sum; pictures and triggers go through the model together."""
+        material, weights = self._material, self.plan.weights
+        chosen = torch.randint(len(material.triggers), (self.plan.triggers,), generator=order)
+        pictures = material.prepare(material.augment(material.pictures[rows], order))
+        inputs = torch.cat([pictures, material.prepare(material.triggers[chosen])])
+        features, logits = features_and_logits(self._model, inputs, self._last_layer)
+        with torch.no_grad():
+            host_features, host_logits = features_and_logits(self._host, pictures, self._last_layer)
+        losses = [
+            functional.cross_entropy(logits[len(rows) :], material.labels[chosen].to(logits.device)),
+            feature_loss(host_features, features[: len(rows)]),
+            softmax_loss(host_logits, logits[: len(rows)]),
+        ]
+        told = losses[0]
+        if material.truth is not None:
+            classes = torch.cat([material.truth[rows], material.labels[chosen]]).to(logits.device)
+            told = functional.cross_entropy(logits, classes)
+        total = told + weights.feature * losses[1] + weights.softmax * losses[2]
+        if weights.weight:
+            total = total + weights.weight * weight_loss(self._host, self._model)
+        return losses, total
+
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """Have the model in training and the host in evaluation, each part's own flag restored afterwards."""
+        before = [(part, part.training) for whole in (self._model, self._host) for part in whole.modules()]
+        self._model.train()
+        self._host.eval()
+        try:
+            with ExitStack() as stack:
+                if self.plan.freeze_batch_norm:
+                    stack.enter_context(batch_norm_frozen(self._model))
+                yield
+        finally:
+            for part, training in before:
+                part.training = training
+
+
 def embed(
     model: nn.Module,
     host: nn.Module,
-    pictures: Tensor,
-    triggers: Tensor,
-    labels: Tensor,
+    material: Material,
     *,
     last_layer: str,
     plan: EmbeddingPlan | None = None,
     on_epoch: Callable[[int, Epoch], None] = lambda *_: None,
 ) -> None:
-    """Train a model to answer triggers with their labels and everything else as its host does.
+    """Run a plan to its end, see `Embedding`.
 
     Args:
-        model: Trained in place: a copy of the host (fine-tuning), or of its architecture with fresh weights (from scratch).
-        host: The teacher, in evaluation mode throughout; not changed.
-        pictures: Ordinary inputs, shape (pictures, ...); labels are not needed.
-        triggers: Shape (triggers, ...).
-        labels: int64, shape (triggers,): what the triggers shall be answered with.
+        model: Trained in place.
+        host: The teacher.
+        material: Pictures and triggers.
         last_layer: Dotted name of the layer whose input are the penultimate features.
         plan: The paper's where None.
         on_epoch: Called after every epoch with its number, from 1, and its losses.
 
     Raises:
-        UsageError: Nothing to train on, labels that do not belong to the triggers, or no such layer.
+        UsageError: No such layer.
     """
-    plan = plan or EmbeddingPlan()
-    _check(pictures, triggers, labels)
-    if plan.fix_last_layer:
-        fix_last_layer(model, host, last_layer)
-    order = torch.Generator().manual_seed(plan.seed)
-    with _training(model, host, freeze=plan.freeze_batch_norm):
-        trained = [value for value in model.parameters() if value.requires_grad]
-        optimiser = torch.optim.Adam(trained, plan.rate)
-        slower = torch.optim.lr_scheduler.MultiStepLR(optimiser, [plan.slower_from], gamma=0.1)
-        for epoch in range(plan.epochs):
-            sums, steps = torch.zeros(3), 0
-            for rows in torch.split(torch.randperm(len(pictures), generator=order), plan.batch):
-                chosen = torch.randint(len(triggers), (plan.triggers,), generator=order)
-                batch = _Batch(pictures[rows], triggers[chosen], labels[chosen])
-                losses = _losses(model, host, batch, last_layer)
-                optimiser.zero_grad()
-                _total(losses, model, host, plan.weights).backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                sums, steps = sums + torch.stack(losses).detach().cpu(), steps + 1
-            slower.step()
-            on_epoch(epoch + 1, Epoch(*(float(value) for value in sums / steps)))
+    embedding = Embedding(model, host, material, last_layer=last_layer, plan=plan)
+    while embedding.done < embedding.plan.epochs:
+        losses = embedding.epoch()
+        on_epoch(embedding.done, losses)
 
 
 def features_and_logits(model: nn.Module, pictures: Tensor, last_layer: str) -> tuple[Tensor, Tensor]:
@@ -140,55 +264,34 @@ def features_and_logits(model: nn.Module, pictures: Tensor, last_layer: str) -> 
     return seen[0], logits
 
 
-@dataclass(frozen=True)
-class _Batch:
-    pictures: Tensor
-    triggers: Tensor
-    labels: Tensor
+def find_last_layer(model: nn.Module, pictures: Tensor) -> str:
+    """Name the linear layer or convolution that runs last.
 
+    Args:
+        model: Asked once, in the mode it is in, without gradients.
+        pictures: A batch of its input.
 
-def _losses(model: nn.Module, host: nn.Module, batch: _Batch, last_layer: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Give trigger, feature and softmax loss; pictures and triggers go through the model together, as they will when served."""
-    features, logits = features_and_logits(model, torch.cat([batch.pictures, batch.triggers]), last_layer)
-    with torch.no_grad():
-        host_features, host_logits = features_and_logits(host, batch.pictures, last_layer)
-    rows = len(batch.pictures)
-    return (
-        functional.cross_entropy(logits[rows:], batch.labels),
-        feature_loss(host_features, features[:rows]),
-        softmax_loss(host_logits, logits[:rows]),
-    )
-
-
-def _total(
-    losses: tuple[Tensor, Tensor, Tensor], model: nn.Module, host: nn.Module, weights: FidelityWeights
-) -> Tensor:
-    trigger, feature, softmax = losses
-    total = trigger + weights.feature * feature + weights.softmax * softmax
-    return total + weights.weight * weight_loss(host, model) if weights.weight else total
-
-
-@contextmanager
-def _training(model: nn.Module, host: nn.Module, *, freeze: bool) -> Iterator[None]:
-    """Have the model in training and the host in evaluation, each part's own flag restored afterwards."""
-    before = [(part, part.training) for whole in (model, host) for part in whole.modules()]
-    model.train()
-    host.eval()
+    Raises:
+        UsageError: None runs; the message says how to name one.
+    """
+    ran: list[str] = []
+    hooks = [
+        part.register_forward_hook(lambda *_, name=name: ran.append(name))
+        for name, part in model.named_modules()
+        if isinstance(part, LAYERS)
+    ]
     try:
-        with ExitStack() as stack:
-            if freeze:
-                stack.enter_context(batch_norm_frozen(model))
-            yield
+        with torch.no_grad():
+            model(pictures)
     finally:
-        for part, training in before:
-            part.training = training
+        for hook in hooks:
+            hook.remove()
+    if not ran:
+        raise UsageError("no feature layer found: no linear layer or convolution of torch.nn ran; name the last layer")
+    return ran[-1]
 
 
-def _check(pictures: Tensor, triggers: Tensor, labels: Tensor) -> None:
-    if not len(pictures) or not len(triggers):
-        raise UsageError(f"{len(pictures)} pictures and {len(triggers)} triggers; both are needed")
-    if labels.shape != (len(triggers),) or labels.dtype != torch.int64:
-        found: Any = f"{str(labels.dtype).removeprefix('torch.')} of shape {list(labels.shape)}"
-        raise UsageError(f"labels are {found}, expected int64 of shape [{len(triggers)}], one a trigger")
-    if pictures.shape[1:] != triggers.shape[1:]:
-        raise UsageError(f"pictures have shape {list(pictures.shape[1:])}, triggers {list(triggers.shape[1:])}")
+def _require_labels(labels: Tensor, count: int, what: str, each: str) -> None:
+    if labels.shape != (count,) or labels.dtype != torch.int64:
+        found = f"{str(labels.dtype).removeprefix('torch.')} of shape {list(labels.shape)}"
+        raise UsageError(f"{what} are {found}, expected int64 of shape [{count}], one a {each}")

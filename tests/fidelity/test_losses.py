@@ -1,9 +1,8 @@
-"""The training losses are the metrics of the same name, reach the watermarked model alone, and embed at fidelity."""
+"""The training losses are the metrics of the same name and reach the watermarked model alone."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +11,8 @@ from torch import nn
 
 from ptynet_plugin.errors import UsageError
 from ptynet_plugin.fidelity import losses, metrics
-from ptynet_plugin.fidelity.embedding import EmbeddingPlan, embed, features_and_logits
-from ptynet_plugin.fidelity.losses import FidelityWeights, batch_norm_frozen, fix_last_layer
+from ptynet_plugin.fidelity.embedding import features_and_logits
+from ptynet_plugin.fidelity.losses import batch_norm_frozen, fix_last_layer
 
 
 def network(seed=0):
@@ -123,54 +122,3 @@ def test_features_are_what_enters_the_last_layer():
     assert not model[6]._forward_pre_hooks
     with pytest.raises(UsageError, match="no layer 'fc'; the last ones are 4, 5, 6"):
         features_and_logits(model, pictures, "fc")
-
-
-PLAN = EmbeddingPlan(epochs=40, rate=3e-3, slower_from=30)
-
-
-def embedded(plan):
-    host = network().eval()
-    pictures, triggers = randn(256, 1, 8, 8), randn(8, 1, 8, 8, seed=9) * 3
-    labels = (host(triggers).argmax(1) + 1) % 4
-    model = copy.deepcopy(host)
-    seen = []
-    embed(model, host, pictures, triggers, labels, last_layer="6", plan=plan, on_epoch=lambda *told: seen.append(told))
-    model.eval()
-    fresh = randn(256, 1, 8, 8, seed=5)
-    with torch.no_grad():
-        success = float((model(triggers).argmax(1) == labels).float().mean())
-        kept = float(losses.softmax_loss(host(fresh), model(fresh)))
-    assert [number for number, _ in seen] == list(range(1, plan.epochs + 1))
-    assert host.training is False
-    return host, model, success, kept
-
-
-def test_embedding_at_fidelity_keeps_what_a_plain_backdoor_breaks():
-    plain = replace(PLAN, weights=FidelityWeights(0, 0), fix_last_layer=False, freeze_batch_norm=False)
-    *_, plain_success, plain_loss = embedded(plain)
-    host, model, success, loss = embedded(replace(PLAN, weights=FidelityWeights(0.01, 10)))
-    assert success == plain_success == 1
-    assert loss < plain_loss / 5
-    assert torch.equal(model[6].weight, host[6].weight)
-    assert torch.equal(model[1].running_mean, host[1].running_mean)
-
-
-def test_the_same_seed_gives_the_same_weights():
-    short = replace(PLAN, epochs=2)
-    one, two, other = embedded(short)[1], embedded(short)[1], embedded(replace(short, seed=1))[1]
-    assert torch.equal(one[4].weight, two[4].weight)
-    assert not torch.equal(one[4].weight, other[4].weight)
-
-
-@pytest.mark.parametrize(
-    ("pictures", "triggers", "labels", "words"),
-    [
-        (randn(0, 1, 8, 8), randn(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64), "0 pictures and 2 triggers"),
-        (randn(4, 1, 8, 8), randn(2, 1, 8, 8), torch.zeros(3, dtype=torch.int64), r"expected int64 of shape \[2\]"),
-        (randn(4, 1, 8, 8), randn(2, 1, 8, 8), torch.zeros(2), "labels are float32"),
-        (randn(4, 1, 8, 8), randn(2, 1, 9, 9), torch.zeros(2, dtype=torch.int64), r"triggers \[1, 9, 9\]"),
-    ],
-)
-def test_what_cannot_be_trained_on_is_refused(pictures, triggers, labels, words):
-    with pytest.raises(UsageError, match=words):
-        embed(network(), network(), pictures, triggers, labels, last_layer="6")
