@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from model_store_tools.serving.environments import TORCHSERVE
+from model_store_tools.serving.postgres import find_postgres
 from model_store_tools.serving.triton import find_triton
 from ptynet_plugin.errors import ServerError
 
@@ -32,7 +33,7 @@ def data_dir() -> Path:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests of a server that is not installed; fail them where PTYNET_REQUIRE_SERVERS names the server."""
-    for name, lacking in (("triton", _triton_lacking), ("torchserve", _torchserve_lacking)):
+    for name, lacking in LACKING.items():
         if item.get_closest_marker(name) and (reason := lacking()):
             required = name in os.environ.get("PTYNET_REQUIRE_SERVERS", "")
             (pytest.fail if required else pytest.skip)(f"absent: {reason}")
@@ -48,3 +49,14 @@ def _triton_lacking() -> str | None:
 
 def _torchserve_lacking() -> str | None:
     return None if TORCHSERVE.stamp() else f"TorchServe is not installed; run: {TORCHSERVE.command}"
+
+
+def _postgresql_lacking() -> str | None:
+    try:
+        find_postgres()
+    except ServerError as error:
+        return str(error)
+    return None
+
+
+LACKING = {"triton": _triton_lacking, "torchserve": _torchserve_lacking, "postgresql": _postgresql_lacking}

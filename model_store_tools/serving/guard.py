@@ -68,6 +68,7 @@ class Guard:
             env=self.plan["environment"],
             cwd=self.plan["folder"],
             process_group=0,
+            **self._identity(),
             preexec_fn=_die_with_guard,  # noqa: PLW1509 -- the guard has one thread
         )
         self.pid = server.pid
@@ -79,6 +80,11 @@ class Guard:
             server.returncode = self.code if self.code is not None else -signal.SIGKILL
             self._clean()
         return server.returncode
+
+    def _identity(self) -> dict[str, Any]:
+        """Give the user and group the server runs as, where it must not run as we do."""
+        wanted = self.plan.get("user")
+        return {} if wanted is None else {"user": wanted[0], "group": wanted[1], "extra_groups": []}
 
     def _caller_gone(self) -> bool:
         """Wait a while for news; say whether the caller closed the pipe, died, or asked us to stop."""
@@ -104,7 +110,7 @@ class Guard:
         """Ask the server to end, give it its time, then end whatever is left."""
         if self.code is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGTERM)
+                os.kill(self.pid, self.plan.get("stop_signal", signal.SIGTERM))
             self._wait(lambda: self.code is not None, self.plan["grace"])
         self._wait(lambda: False, STRAGGLER_SECONDS)
         self._wait(self._kill_all, STRAGGLER_SECONDS)

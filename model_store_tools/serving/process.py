@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -58,6 +59,8 @@ class GuardedProcess:
         log: Path,
         remove: Sequence[str] = (),
         grace: float = GRACE_SECONDS,
+        stop_signal: int = signal.SIGTERM,
+        user: tuple[int, int] | None = None,
     ) -> None:
         """Start `command`.
 
@@ -67,7 +70,9 @@ class GuardedProcess:
             folder: Its working directory.
             log: Where its standard output and error go; appended to.
             remove: Glob patterns of files and folders to remove once it has ended.
-            grace: Seconds it gets to end after SIGTERM.
+            grace: Seconds it gets to end after the stop signal.
+            stop_signal: What asks it to end.
+            user: Numbers of the user and group it runs as; ours where None.
         """
         plan = {
             "command": [str(part) for part in command],
@@ -75,6 +80,8 @@ class GuardedProcess:
             "folder": str(folder),
             "remove": list(remove),
             "grace": grace,
+            "stop_signal": int(stop_signal),
+            "user": user,
         }
         self.log = log
         self._grace = grace
