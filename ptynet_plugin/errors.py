@@ -11,6 +11,7 @@
     │   └── IntegrityError  it can be read, and its content is not what its manifest says
     ├── ServerError         a local server could not be started or died
     ├── RegistryError       the registry of copies cannot be used, or refuses
+    ├── ExchangeError       covers could not be shared or fetched
     └── EndpointError       the endpoint could not be asked
         ├── Unreachable     no connection, name unknown, TLS refused
         ├── Refused         it answered, and the answer was no (status, message)
@@ -27,6 +28,7 @@ __all__ = [
     "BadAnswer",
     "ClaimError",
     "EndpointError",
+    "ExchangeError",
     "IntegrityError",
     "KeyFileError",
     "MarkError",
@@ -85,6 +87,10 @@ class ServerError(PtynetError):
 
 class RegistryError(PtynetError):
     """The registry of copies cannot be reached or used, or what it holds forbids the request."""
+
+
+class ExchangeError(PtynetError):
+    """Covers could not be shared with their data holder, or fetched from him."""
 
 
 class EndpointError(PtynetError):

@@ -22,6 +22,7 @@ from model_store_tools.cli.inspect import inspect
 from model_store_tools.cli.keygen import keygen
 from model_store_tools.cli.package import package
 from model_store_tools.cli.serve import serve
+from model_store_tools.cli.share_covers import share_covers
 from model_store_tools.cli.train import train
 from model_store_tools.cli.verify import verify
 from ptynet_plugin import __version__
@@ -49,7 +50,7 @@ def _app(*verbs: Callable[..., Any], several: bool) -> typer.Typer:
     if several:
         made.callback()(_root)
     for verb in verbs:
-        made.command(verb.__name__.rstrip("_"))(with_exit_codes(verb))
+        made.command(verb.__name__.rstrip("_").replace("_", "-"))(with_exit_codes(verb))
     return made
 
 
@@ -63,6 +64,7 @@ def _group(*verbs: Callable[..., Any]) -> typer.Typer:
 VERBS: tuple[Callable[..., int | None], ...] = (
     keygen,
     train,
+    share_covers,
     package,
     inspect,
     check,
