@@ -1,0 +1,141 @@
+"""Behind which endpoints is the mark still shown, and where does the verdict break?
+
+Packages ResNet20 (CIFAR-10) with a mark, steals the archive and serves it behind every endpoint of
+`model_store_tools.audit.hostile`: real HTTP servers on loopback, asked by the real protocol at 1e-9 with at most 200 queries.
+The thief also has ResNet56, 2,000 pictures and ResNet56's penultimate features. Claims with procedural covers and with the
+owner's own pictures as covers are both asked: for a filter of strangers the two are not the same.
+
+    python -m benchmarks.hostile_endpoints [--mark MARK --key OWNER.key] [--data DIR] [--quick] [--json F]
+
+Exit 1 if an endpoint of `SHOWN` loses the verdict.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from benchmarks.marked_targets import Marked, cover_folder, marked_target, owner
+from benchmarks.real_pictures import Labelled, cifar_test, cifar_train
+from model_store_tools.audit.hostile import Booty, Trial, hostile_endpoints, stolen_model, try_endpoint
+from model_store_tools.pictures import read_pictures
+from ptynet_plugin.engines.onnx_engine import OnnxEngine
+from ptynet_plugin.engines.penultimate import find_penultimate
+from ptynet_plugin.spec import InputSpec
+from ptynet_plugin.verification.endpoint import Picture
+
+SHOWN = (
+    "as stolen",
+    "top-1 only",
+    "probabilities, 2 decimals",
+    "probabilities, 1 decimals",
+    "temperature 0.25",
+    "temperature 4",
+    "temperature 20",
+    "JPEG 75 gateway",
+    "JPEG 50 gateway",
+    "JPEG 30 gateway",
+    "diluted 10%",
+    "diluted 30%",
+    "diluted 50%",
+)
+"""Must be shown with either kind of cover."""
+
+
+def main() -> int:
+    """Print both tables; 1 if a verdict of `SHOWN` is lost."""
+    args = _arguments()
+    started, test = time.perf_counter(), cifar_test(args.data)
+    test = Labelled(test.pictures[: args.benign], test.labels[: args.benign])
+    tables: dict[str, list[Trial]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        mark, key = owner(scratch, mark=args.mark, key=args.key)
+        own = cover_folder(args.data, scratch / "covers")
+        for title, covers in (("procedural covers", None), ("the owner's own covers", own)):
+            marked = marked_target("resnet20", args.data, scratch, mark=mark, key=key, covers=covers)
+            pictures = None if covers is None else read_pictures(covers, color="RGB")
+            print(f"\n{title}\n{_HEAD}", flush=True)
+            tables[title] = list(_trials(marked, args, test, pictures))
+    lost = [f"{each.name} ({title})" for title, rows in tables.items() for each in rows if _lost(each)]
+    print(f"\n{time.perf_counter() - started:.0f} s; " + (f"LOST: {', '.join(lost)}" if lost else "nothing lost"))
+    if args.json:
+        rows = {title: [dataclasses.asdict(each) for each in trials] for title, trials in tables.items()}
+        args.json.write_text(json.dumps({"tables": rows, "lost": lost}, indent=1) + "\n")
+    return 1 if lost else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--mark", type=Path, help="a trained mark; one is trained otherwise")
+    parser.add_argument("--key", help="its owner's key file")
+    parser.add_argument("--benign", type=int, default=300, help="pictures asked as ordinary users would")
+    parser.add_argument("--quick", action="store_true", help="without what trains a network or waits")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+def _trials(marked: Marked, args: argparse.Namespace, test: Labelled, covers: list[Picture] | None) -> Iterator[Trial]:
+    with stolen_model(marked.archive, marked.spec) as stolen, _other(args.data, marked.spec) as (other, features):
+        booty = Booty(stolen, marked.spec, cifar_train(args.data).pictures[:2000], other=other, features=features)
+        for hostile in hostile_endpoints(booty, slow=not args.quick):
+            trial = try_endpoint(
+                hostile,
+                claim=marked.claim,
+                key=marked.key,
+                covers=covers,
+                pictures=test.pictures,
+                labels=test.labels,
+            )
+            print(_row(trial), flush=True)
+            yield trial
+
+
+@contextmanager
+def _other(data: Path, spec: InputSpec) -> Iterator[tuple[object, object]]:
+    """ResNet56 as the thief's second model, and its penultimate features."""
+    path = data / "models" / "converted" / "cifar10_resnet56.onnx"
+    inner = find_penultimate(onnx.load_model(path)).feature
+    engine = OnnxEngine(path, spec.model_copy(update={"input": None, "scores": None}), inner=[inner])
+
+    def features(pictures: NDArray[np.uint8]) -> NDArray[np.generic]:
+        return engine.values(pictures)[inner]
+
+    with stolen_model(path, spec.model_copy(update={"input": None, "scores": None})) as ask:
+        yield ask, features
+    engine.close()
+
+
+def _lost(trial: Trial) -> bool:
+    return trial.name in SHOWN and trial.verdict != "shown"
+
+
+_HEAD = (
+    f"{'endpoint':<40} {'verdict':<18} {'hits':>11} {'log10 p':>8} {'controls':>8} {'evasion p':>9} {'benign right':>12} "
+    f"{'refused':>8} {'s':>5}"
+)
+
+
+def _row(trial: Trial) -> str:
+    benign = trial.benign
+    users = "" if benign is None else f"{benign.right:>12.1%} {benign.refused:>8.1%}"
+    trouble = f"  {trial.trouble[:90]}" if trial.trouble else ""
+    return (
+        f"{trial.name:<40} {trial.verdict:<18} {f'{trial.hits} of {trial.queries}':>11} {trial.log10_p:>8.1f} "
+        f"{trial.controls:>8} {f'10^{trial.log10_p_evasion:.1f}':>9} {users} {trial.seconds:>5.1f}{trouble}"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
