@@ -2,8 +2,9 @@
 
 Packages ResNet20 (CIFAR-10) with a mark, steals the archive and serves it behind every endpoint of
 `model_store_tools.audit.hostile`: real HTTP servers on loopback, asked by the real protocol at 1e-9 with at most 200 queries.
-The thief also has ResNet56, 2,000 pictures and ResNet56's penultimate features. Claims with procedural covers and with the
-owner's own pictures as covers are both asked: for a filter of strangers the two are not the same.
+The thief also has ResNet56 with its penultimate features, 2,000 pictures, and 500 that neither network saw in training to set his
+thresholds by. Asked are a claim with procedural covers and one with the owner's own pictures as covers, with real pictures as
+controls in the second: for a filter of strangers the two are not the same.
 
     python -m benchmarks.hostile_endpoints [--mark MARK --key OWNER.key] [--data DIR] [--quick] [--json F]
 
@@ -29,6 +30,7 @@ from benchmarks.marked_targets import Marked, cover_folder, marked_target, owner
 from benchmarks.real_pictures import Labelled, cifar_test, cifar_train
 from model_store_tools.audit.hostile import Booty, Trial, hostile_endpoints, stolen_model, try_endpoint
 from model_store_tools.pictures import read_pictures
+from ptynet_plugin.claims.directory import read_claim
 from ptynet_plugin.engines.onnx_engine import OnnxEngine
 from ptynet_plugin.engines.penultimate import find_penultimate
 from ptynet_plugin.spec import InputSpec
@@ -80,7 +82,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--mark", type=Path, help="a trained mark; one is trained otherwise")
     parser.add_argument("--key", help="its owner's key file")
-    parser.add_argument("--benign", type=int, default=300, help="pictures asked as ordinary users would")
+    parser.add_argument("--benign", type=int, default=200, help="pictures asked as ordinary users would")
     parser.add_argument("--quick", action="store_true", help="without what trains a network or waits")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
@@ -89,12 +91,14 @@ def _arguments() -> argparse.Namespace:
 def _trials(marked: Marked, args: argparse.Namespace, test: Labelled, covers: list[Picture] | None) -> Iterator[Trial]:
     with stolen_model(marked.archive, marked.spec) as stolen, _other(args.data, marked.spec) as (other, features):
         booty = Booty(stolen, marked.spec, cifar_train(args.data).pictures[:2000], other=other, features=features)
+        claim = read_claim(marked.claim)
         for hostile in hostile_endpoints(booty, slow=not args.quick):
             trial = try_endpoint(
                 hostile,
-                claim=marked.claim,
+                claim=claim,
                 key=marked.key,
                 covers=covers,
+                controls=None if covers is None else list(cifar_train(args.data).pictures[2000:2200]),
                 pictures=test.pictures,
                 labels=test.labels,
             )

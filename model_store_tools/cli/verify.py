@@ -39,6 +39,9 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     alpha: Annotated[float | None, typer.Option(help="Level over all tests of the claim (default: 1e-9).")] = None,
     budget: Annotated[int | None, typer.Option(help="Most probes to send (default: 200).")] = None,
     covers: Annotated[Path | None, typer.Option(help="The owner's cover pictures, as used at packaging.")] = None,
+    benign: Annotated[
+        Path | None, typer.Option(help="Ordinary pictures to ask as controls, where the suspect filters its inputs.")
+    ] = None,
     json_file: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - for standard output.")
     ] = None,
@@ -88,7 +91,8 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     if mapped is not None and evidence is not None:
         raise UsageError("--class-map with --evidence: a bundle is checked by the claim's own classes; leave one away")
     pictures = None if covers is None else read_pictures(covers, color=committed.design.color)
-    questions = Questions(committed, owner, spec=asked, pictures=pictures, class_map=mapped)
+    controls = None if benign is None else read_pictures(benign, color=committed.design.color)
+    questions = Questions(committed, owner, spec=asked, pictures=pictures, class_map=mapped, benign=controls)
     bundle = _bundle(evidence, folder, questions, owner)
     with open_endpoint(endpoint, spec=asked, connection=connection, names=names, send=send) as suspect:
         result = Asking(folder, questions, resume, bundle=bundle).to_verdict(suspect, alpha=alpha, budget=budget)

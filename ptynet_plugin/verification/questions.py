@@ -34,6 +34,7 @@ class Questions:
         spec: What the suspect reads, where that differs from the claim's.
         pictures: The owner's own covers, as at packaging; None for procedural ones.
         class_map: What the endpoint answers for each class of the claim, where it merged, renumbered or hides classes.
+        benign: Ordinary pictures to ask as controls, each (height, width, 1 or 3); covers that no probe has where None.
 
     Attributes:
         spec: What the suspect reads.
@@ -52,11 +53,14 @@ class Questions:
         spec: InputSpec | None = None,
         pictures: Sequence[Picture] | None = None,
         class_map: ClassMap | None = None,
+        benign: Sequence[Picture] | None = None,
     ) -> None:
+        if benign is not None and not len(benign):
+            raise UsageError("the list of benign pictures is empty; give at least one, or none at all")
         terms = claim.terms
         secret = key.epoch_secret(terms.epoch)
         self.claim, self.spec = claim, spec or terms.spec
-        self.class_map = class_map
+        self.class_map, self._benign = class_map, benign
         if class_map is None and self.spec.classes not in (None, terms.classes):
             raise UsageError(f"--spec has {self.spec.classes} classes, the claim speaks of {terms.classes}")
         if class_map is not None and len(class_map.to_endpoint) != terms.classes:
@@ -102,7 +106,12 @@ class Questions:
         """Make a benign picture of the same kind.
 
         It is a cover that no probe of the claim has: sent beside a probe, the probe's own cover would give the trigger away.
+        Procedural covers are strangers to a filter that knows the target's own data: there, bring benign pictures.
         """
+        if self._benign is not None:
+            picture = self._benign[symbol % len(self._benign)]
+            whole = adapt_channels(picture, self.spec.channels)
+            return whole if whole.shape[:2] == self._size else resize(whole, self._size)
         return self._adapted(self._maker.cover(symbol, self.claim.terms.covers, self.claim.terms.size))
 
     def require_committed(self, symbol: int) -> None:

@@ -35,7 +35,9 @@ class Booty:
     Attributes:
         stolen: The stolen archive.
         spec: What it reads and answers, with classes.
-        benign: Pictures of his own, shape (n, height, width, channels): half are shown to detectors, half set their thresholds.
+        benign: Pictures of his own, shape (n, height, width, channels), that detectors learn from.
+        held_out: Further ones that set the detectors' thresholds; every second of `benign` where None. Where the stolen model
+            was trained on `benign`, only pictures it never saw give the stated false positives.
         other: Another model for the same classes, in the same kind of scores; without one nothing is diluted or averaged.
         features: For the nearest neighbours; thumbnails where he has no network to spare.
         seed: Of everything drawn.
@@ -44,6 +46,7 @@ class Booty:
     stolen: Ask
     spec: InputSpec
     benign: NDArray[np.uint8] = field(repr=False)
+    held_out: NDArray[np.uint8] | None = field(default=None, repr=False)
     other: Ask | None = None
     features: Features = thumbnails
     seed: int = 0
@@ -106,7 +109,9 @@ def _limits(booty: Booty, *, slow: bool) -> Iterator[Hostile]:
 
 
 def _filters(booty: Booty, *, slow: bool) -> Iterator[Hostile]:
-    learn, calibrate = booty.benign[::2], booty.benign[1::2]
+    learn, calibrate = booty.benign, booty.held_out
+    if calibrate is None:
+        learn, calibrate = booty.benign[::2], booty.benign[1::2]
     for name, source, detector in _detectors(booty, learn, slow=slow):
         above = threshold(detector, calibrate)
         replies: tuple[Reply, ...] = ("refuse", "random") if booty.other is None else ("refuse", "random", "other")

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_store_tools.audit.hostile.contract import Hostile, Refusal
 from model_store_tools.audit.hostile.server import serve
-from ptynet_plugin.claims.directory import read_claim
-from ptynet_plugin.claims.ledger import LEDGER, Ledger
+from ptynet_plugin.claims.claim import Claim
 from ptynet_plugin.errors import EndpointError
 from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.verification.connection import Connection
 from ptynet_plugin.verification.endpoint import Picture
 from ptynet_plugin.verification.opening import open_endpoint
+from ptynet_plugin.verification.questions import Questions
 from ptynet_plugin.verification.result import VerificationResult
-from ptynet_plugin.verification.runner import verify
+from ptynet_plugin.verification.runner import run_protocol
 
 __all__ = ["Benign", "Trial", "try_endpoint"]
 
@@ -79,9 +76,10 @@ class Trial:
 def try_endpoint(
     hostile: Hostile,
     *,
-    claim: Path,
+    claim: Claim,
     key: OwnerKey,
     covers: Sequence[Picture] | None = None,
+    controls: Sequence[Picture] | None = None,
     budget: int = 200,
     connection: Connection = QUICK,
     pictures: NDArray[np.uint8] | None = None,
@@ -89,33 +87,32 @@ def try_endpoint(
 ) -> Trial:
     """Stand an endpoint up and verify it as an owner would: the first test of the claim, level 1e-9.
 
-    The claim is copied and its ledger left behind: an exercise must not spend the owner's symbols or level.
+    Nothing is registered: an exercise must not spend the owner's symbols or level.
 
     Args:
         hostile: What answers.
-        claim: The claim's folder.
+        claim: What was committed.
         key: The owner's key.
         covers: The owner's own covers, as at packaging.
+        controls: Ordinary pictures to ask as controls, as `verify --benign`.
         budget: Most probes.
         connection: Patience.
         pictures: Benign pictures, to see what ordinary users get.
         labels: Their classes.
     """
+    spec, started = claim.terms.spec, time.perf_counter()
+    questions = Questions(claim, key, pictures=covers, benign=controls)
+    result, trouble = None, ""
+    try:
+        with serve(hostile, spec) as address, open_endpoint(address, spec=spec, connection=connection) as endpoint:
+            result = run_protocol(endpoint, questions, budget=budget)
+    except EndpointError as error:
+        trouble = str(error)
+    seconds = time.perf_counter() - started
     benign = None if pictures is None or labels is None else _benign(hostile, pictures, labels)
-    committed, started = read_claim(claim), time.perf_counter()
-    spec = committed.terms.spec
-    with tempfile.TemporaryDirectory() as scratch, serve(hostile, spec) as address:
-        folder = Path(scratch) / "claim"
-        shutil.copytree(claim, folder, ignore=shutil.ignore_patterns(LEDGER, "runs"))
-        try:
-            with (
-                open_endpoint(address, spec=spec, connection=connection) as endpoint,
-                Ledger(folder, digest=committed.digest) as ledger,
-            ):
-                result = verify(endpoint, claim=committed, key=key, pictures=covers, ledger=ledger, budget=budget)
-        except EndpointError as error:
-            return _not_asked(hostile, str(error), time.perf_counter() - started, benign)
-    return _trial(hostile, result, time.perf_counter() - started, benign)
+    if result is None:
+        return Trial(hostile.name, hostile.group, "not-asked", 0, 0, 0, 0.0, 0.0, seconds, trouble, benign)
+    return _trial(hostile, result, seconds, benign)
 
 
 def _trial(hostile: Hostile, result: VerificationResult, seconds: float, benign: Benign | None) -> Trial:
@@ -132,10 +129,6 @@ def _trial(hostile: Hostile, result: VerificationResult, seconds: float, benign:
         trouble="",
         benign=benign,
     )
-
-
-def _not_asked(hostile: Hostile, trouble: str, seconds: float, benign: Benign | None) -> Trial:
-    return Trial(hostile.name, hostile.group, "not-asked", 0, 0, 0, 0.0, 0.0, seconds, trouble, benign)
 
 
 def _benign(hostile: Hostile, pictures: NDArray[np.uint8], labels: NDArray[np.int64]) -> Benign:
