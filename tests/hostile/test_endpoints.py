@@ -198,7 +198,7 @@ def smooth(seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda known: nearest(thumbnails, known, k=3), lambda known: autoencoder(known, epochs=8)]
+    "make", [lambda known: nearest(thumbnails, known, k=3), lambda known: autoencoder(known, epochs=40)]
 )
 def test_detectors_find_noise_stranger_than_what_they_learnt(make: Callable) -> None:
     detector = make(np.stack([smooth(seed) for seed in range(80)]))
