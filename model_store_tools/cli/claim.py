@@ -34,6 +34,10 @@ def commit(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
         int | None, typer.Option(help="Symbols sealed for a neutral run; one in eight if not said.")
     ] = None,
     epoch: Annotated[int, typer.Option(help="Epoch of the key; what one epoch opens tells nothing of another.")] = 0,
+    copies: Annotated[bool, typer.Option("--copies", help="Every customer gets a copy of his own.")] = False,
+    positions: Annotated[int | None, typer.Option(help="Copies: length of a code word; all there is room for.")] = None,
+    quick: Annotated[int | None, typer.Option(help="Copies: symbols that name a single leaker at once.")] = None,
+    coalition: Annotated[int | None, typer.Option(help="Copies: colluders the code is made for (default: 4).")] = None,
     weights: Annotated[Path | None, typer.Option(help="For a target given as module:factory.")] = None,
     allow_pickle: Annotated[bool, typer.Option(help="Load what runs its author's code.")] = False,
 ) -> None:
@@ -41,14 +45,27 @@ def commit(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     from model_store_tools.targets.detect import load_target  # noqa: PLC0415 -- a light start for the other verbs
     from ptynet_plugin.claims import commit as make_claim  # noqa: PLC0415
     from ptynet_plugin.claims import write_claim  # noqa: PLC0415
+    from ptynet_plugin.claims.copies import default_copy_terms  # noqa: PLC0415
     from ptynet_plugin.images.probes import ProbeMaker  # noqa: PLC0415
     from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
     from ptynet_plugin.spec import load_spec  # noqa: PLC0415
 
+    if not copies and (positions, quick, coalition) != (None, None, None):
+        raise UsageError("--positions, --quick and --coalition share symbols out for copies; add --copies")
     owner = read_key(key)
     loaded = load_target(target, weights=weights, allow_pickle=allow_pickle)
     complete = loaded.complete_spec(load_spec(spec)).model_copy(update={"labels": None, "fidelity": None})
     design, tau, margin = _terms(mark, owner, "GRAY" if complete.color == "GRAY" else "RGB", symbols)
+    shares = None
+    if copies:
+        shares = default_copy_terms(
+            symbols=design.symbols,
+            reserve=design.symbols // 8 if reserve is None else reserve,
+            classes=complete.classes or 0,
+            positions=positions,
+            quick=quick,
+            coalition=coalition,
+        )
     claim = make_claim(
         owner.epoch_secret(epoch),
         ProbeMaker(owner.probe_secret(), design).probe,
@@ -60,10 +77,17 @@ def commit(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
         covers=covers_per_symbol,
         epoch=epoch,
         reserve=reserve,
+        copies=shares,
     )
     write_claim(out, claim)
     typer.echo(f"committed to {design.symbols} symbols; digest {claim.digest}", err=True)
-    typer.echo(f"next: ptynet claim stamp {out} --tsa URL, then package-model --claim {out}", err=True)
+    if shares is not None:
+        typer.echo(
+            f"copies: {shares.positions} positions, {shares.quick} quick symbols, coalition {shares.coalition}",
+            err=True,
+        )
+    verb = "package-model" if shares is None else "ptynet copies issue"
+    typer.echo(f"next: ptynet claim stamp {out} --tsa URL, then {verb} --claim {out}", err=True)
     typer.echo(str(out))
 
 

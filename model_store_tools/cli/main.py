@@ -13,6 +13,7 @@ import typer
 
 from model_store_tools.cli.check import check
 from model_store_tools.cli.claim import CLAIM_VERBS
+from model_store_tools.cli.copies import COPIES_VERBS
 from model_store_tools.cli.demo import demo
 from model_store_tools.cli.embed import embed
 from model_store_tools.cli.extract import extract
@@ -78,6 +79,8 @@ VERBS: tuple[Callable[..., int | None], ...] = (
 
 app = _app(*VERBS, several=True)
 app.add_typer(_group(*CLAIM_VERBS), name="claim", help="Commit, stamp, bind: claims that survive a hostile expert.")
+
+app.add_typer(_group(*COPIES_VERBS), name="copies", help="A copy for every customer: issue, list, revoke, certify.")
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from ptynet_plugin.fidelity.comparison import Subject
 from ptynet_plugin.fidelity.report import FidelityReport
 from ptynet_plugin.spec import InputSpec
 
-__all__ = ["Candidate", "Passed", "run_gate"]
+__all__ = ["Candidate", "Passed", "ask_probes", "run_gate"]
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,24 @@ def run_gate(candidate: Candidate, mode: GateMode, benign: Benign | None) -> Pas
         report = full_gate(host, packaged, candidate.spec, host_tensors=before, packaged_tensors=after, benign=benign)
     require_fidelity(report, where=where)
     return Passed(report, hits, one_row)
+
+
+def ask_probes(candidate: Candidate, *, one_row: bool) -> int:
+    """Ask the fused model alone some of its probes, see `require_probes`; gives how many it answered with their label."""
+    with _running(candidate):
+        engine = _fused_engine(candidate, batch=1 if one_row else 8)
+        return require_probes(
+            engine, candidate.make_probe, candidate.labels, candidate.spec, where=candidate.target.where
+        )
+
+
+def _fused_engine(candidate: Candidate, *, batch: int) -> Engine:
+    if candidate.fused.engine == "onnx":
+        return OnnxEngine(candidate.fused.path, candidate.spec, batch=batch)
+    from model_store_tools.packaging.torch_engine import TorchEngine  # noqa: PLC0415 -- torch takes seconds to import
+
+    module = _fused_module(candidate.fused)
+    return TorchEngine(module, candidate.spec, where=candidate.target.where, batch=batch)
 
 
 def _subjects(candidate: Candidate, *, batch: int) -> tuple[Subject, Subject]:

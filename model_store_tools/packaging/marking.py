@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from model_store_tools.pictures import read_pictures
 from ptynet_plugin.claims.claim import Claim, commit
+from ptynet_plugin.claims.copies import CopyTables
 from ptynet_plugin.claims.directory import CLAIMS, read_claim, write_claim
+from ptynet_plugin.claims.terms import CopyTerms
 from ptynet_plugin.errors import ClaimError, UsageError
 from ptynet_plugin.images.probes import ProbeMaker
 from ptynet_plugin.mark import MarkMetadata, MarkSecrets, read_metadata, read_secrets
 from ptynet_plugin.spec import InputSpec
 
-__all__ = ["Marking", "claim_for", "keep_claim"]
+__all__ = ["Marking", "OwnedMark", "claim_for", "committed", "keep_claim", "owned_mark", "require_ours"]
 
 
 @dataclass(frozen=True)
@@ -27,16 +29,21 @@ class Marking:
         claim: Probes and terms, committed.
         labels: Keyed label of each symbol, shape (J,).
         maker: Makes the probes.
+        secrets: The mark's.
+        copy: Number of the copy the labels are of; None where there is one archive for all.
     """
 
     claim: Claim
     labels: NDArray[np.int64] = field(repr=False)
     maker: ProbeMaker = field(repr=False)
     secrets: MarkSecrets = field(repr=False)
+    copy: int | None = None
 
     def archive_commitment(self, archive: str) -> str:
         """Give what an archive's manifest says of the claim, see `Claim.archive_commitment`."""
-        return self.claim.archive_commitment(self.secrets.epoch, archive)
+        if self.copy is None:
+            return self.claim.archive_commitment(self.secrets.epoch, archive)
+        return CopyTables(self.claim, self.secrets.epoch).archive_commitment(self.copy, archive)
 
 
 def claim_for(
@@ -55,26 +62,67 @@ def claim_for(
         MarkError: The mark cannot be used, or reads other colors than the target.
         ClaimError: The given claim is another target's, spec's or key's.
     """
+    owned = owned_mark(mark, spec, covers=covers)
+    if given is None:
+        claim = committed(owned, spec, target_digest)
+    else:
+        claim = read_claim(given)
+        require_ours(claim, given, owned, spec, target_digest)
+        if claim.terms.copies is not None:
+            raise ClaimError(f"{given}: is a claim for copies; issue one: ptynet copies issue --claim {given}")
+    return Marking(claim, claim.labels(owned.secrets.epoch), owned.maker, owned.secrets)
+
+
+@dataclass(frozen=True)
+class OwnedMark:
+    """A mark's folder, read.
+
+    Attributes:
+        metadata: How it hears.
+        secrets: What makes its probes and labels.
+        maker: Makes the probes.
+    """
+
+    metadata: MarkMetadata
+    secrets: MarkSecrets = field(repr=False)
+    maker: ProbeMaker = field(repr=False)
+
+
+def owned_mark(mark: Path, spec: InputSpec, *, covers: Path | None = None) -> OwnedMark:
+    """Read a mark for a target.
+
+    Raises:
+        MarkError: The mark cannot be used.
+        UsageError: It reads other colors than the target.
+    """
     metadata, secrets = read_metadata(mark), read_secrets(mark)
     _require_color(metadata.design.color, spec, mark)
     pictures = None if covers is None else read_pictures(covers, color=metadata.design.color)
-    maker = ProbeMaker(secrets.probe, metadata.design, pictures=pictures)
-    plain = spec.model_copy(update={"labels": None, "fidelity": None})
-    if given is None:
-        claim = commit(
-            secrets.epoch,
-            maker.probe,
-            design=metadata.design,
-            spec=plain,
-            target_digest=target_digest,
-            tau=metadata.tau,
-            margin=metadata.margin,
-        )
-    else:
-        claim = read_claim(given)
-        _require_ours(claim, given, secrets, plain, target_digest)
-        _require_mark(claim, given, metadata)
-    return Marking(claim, claim.labels(secrets.epoch), maker, secrets)
+    return OwnedMark(metadata, secrets, ProbeMaker(secrets.probe, metadata.design, pictures=pictures))
+
+
+def committed(owned: OwnedMark, spec: InputSpec, target_digest: str, *, copies: CopyTerms | None = None) -> Claim:
+    """Make all probes and commit to them."""
+    return commit(
+        owned.secrets.epoch,
+        owned.maker.probe,
+        design=owned.metadata.design,
+        spec=spec.model_copy(update={"labels": None, "fidelity": None}),
+        target_digest=target_digest,
+        tau=owned.metadata.tau,
+        margin=owned.metadata.margin,
+        copies=copies,
+    )
+
+
+def require_ours(claim: Claim, where: Path, owned: OwnedMark, spec: InputSpec, target_digest: str) -> None:
+    """Make sure that a claim is of this key, target, spec and mark.
+
+    Raises:
+        ClaimError: It is another's; the message says what differs.
+    """
+    _require_ours(claim, where, owned.secrets, spec, target_digest)
+    _require_mark(claim, where, owned.metadata)
 
 
 def keep_claim(mark: Path, name: str, claim: Claim, *, replace: bool, given: Path | None = None) -> Path:
@@ -133,8 +181,6 @@ def _require_ours(claim: Claim, where: Path, secrets: MarkSecrets, spec: InputSp
         raise ClaimError(
             f"{where}: was made with another key, or another epoch, than the mark; give the mark it was made with"
         )
-    if claim.terms.copies is not None:
-        raise ClaimError(f"{where}: is a claim for copies; issue one: ptynet copies issue --claim {where}")
     if claim.terms.target != target_digest:
         raise ClaimError(
             f"{where}: commits to the target {claim.terms.target}, this one has digest {target_digest}; "

@@ -47,9 +47,23 @@ from ptynet_plugin.archives.zipform import write_zip
 from ptynet_plugin.errors import SpecError, TargetError, UsageError
 from ptynet_plugin.fidelity.report import FidelityReport
 from ptynet_plugin.mark import read_network
+from ptynet_plugin.network.weights import Network
 from ptynet_plugin.spec import InputSpec, load_spec
 
-__all__ = ["Options", "Packaged", "package"]
+__all__ = [
+    "Loaded",
+    "Options",
+    "Packaged",
+    "candidate_of",
+    "fuse",
+    "gate",
+    "load",
+    "name_of",
+    "package",
+    "parts_of",
+    "results_of",
+    "write_results",
+]
 
 Tell = Callable[[str], None]
 
@@ -76,8 +90,18 @@ class Packaged:
 
 
 @dataclass(frozen=True)
-class _Loaded:
-    """A target with all that is known of it before a mark is put beside it."""
+class Loaded:
+    """A target with all that is known of it before a mark is put beside it.
+
+    Attributes:
+        target: As it is fused.
+        bare: Its file; another than its own where it was converted.
+        spec: Completed.
+        class_names: One a class, () for none.
+        tensors: Records of its tensors.
+        digest: Over tensors and graph.
+        container: The archive it came in, unpacked; None for a model file.
+    """
 
     target: Target
     bare: Path | None
@@ -99,28 +123,29 @@ def package(target: str | Path | Target, options: Options, *, tell: Tell = lambd
     Raises:
         PtynetError: One of its kinds, each naming what was found, what was expected and the next step; nothing was written.
     """
-    name = options.name or _name_of(target)
-    require_free(options.out, _results(name, options), replace=options.force)
+    name = options.name or name_of(target)
+    require_free(options.out, results_of(name, options), replace=options.force)
     overlay = read_overlay(options)
     with workplace(options.out) as place:
         tell("loading the target")
-        loaded = _load(target, options, place)
+        loaded = load(target, options, place)
         tell("committing to the probes")
         marking = claim_for(options.mark, loaded.spec, loaded.digest, given=options.claim, covers=options.covers)
         tell("fusing")
-        fused = _fuse(loaded, marking, options, place)
+        fused = fuse(loaded, marking, options, place.folder("fused"))
         tell({"full": "checking fidelity", "digest": "comparing tensors", "off": "skipping the gate"}[options.gate])
-        passed = _gate(loaded, marking, fused, options)
+        passed = gate(loaded, marking, fused, options)
         tell("writing the archive")
-        parts = _parts(name, loaded, marking, fused, passed, options=options, overlay=overlay)
-        results = _write(parts, place)
+        parts = parts_of(name, loaded, marking, fused, passed, options=options, overlay=overlay)
+        results = write_results(parts, place.folder("results"))
         folder = keep_claim(options.mark, name, marking.claim, replace=options.force, given=options.claim)
         place.publish(results, replace=options.force)
-    path = options.out / _results(name, options)[0]
+    path = options.out / results_of(name, options)[0]
     return Packaged(path, archive_digest(path), folder, passed.report, passed.probes)
 
 
-def _name_of(target: str | Path | Target) -> str:
+def name_of(target: str | Path | Target) -> str:
+    """Give the name a model gets where none is said: its file's."""
     text = target.where if isinstance(target, Target) else str(target)
     stem = text.rpartition(":")[2] if ":" in text else Path(text).resolve().name
     for ending in (".onnx", ".pt2", ".pth", ".pt", ".ts", ".mar", ".torchscript"):
@@ -128,14 +153,16 @@ def _name_of(target: str | Path | Target) -> str:
     return require_model_name(re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._-") or "model")
 
 
-def _results(name: str, options: Options) -> list[str]:
+def results_of(name: str, options: Options) -> list[str]:
+    """Give the names of everything that is written into `out`, the archive's first."""
     if options.format == "torchserve":
         return [f"{name}.mar"]
     beside = [f"{name}_{role}" for role in ("decode", "label", "image")] if options.image_ensemble else []
     return [name, *beside, f"{name}.kserve.yaml"]
 
 
-def _load(target: str | Path | Target, options: Options, place: Workplace) -> _Loaded:
+def load(target: str | Path | Target, options: Options, place: Workplace) -> Loaded:
+    """Load a target, convert it if that is asked for, and complete its spec."""
     container = None
     if not isinstance(target, Target):
         if is_container(Path(target)):
@@ -153,7 +180,7 @@ def _load(target: str | Path | Target, options: Options, place: Workplace) -> _L
     if names and len(names) != spec.classes:
         where = options.spec.parent / str(spec.labels)
         raise SpecError(f"{where}: has {len(names)} class names, the model {spec.classes} classes")
-    return _Loaded(target, _bare_file(target, options, place), spec, names, tensors, digest, container)
+    return Loaded(target, _bare_file(target, options, place), spec, names, tensors, digest, container)
 
 
 def _require_same_server(container: Container, options: Options, where: str) -> None:
@@ -188,12 +215,13 @@ def _bare_file(target: Target, options: Options, place: Workplace) -> Path | Non
     return path
 
 
-def _fuse(loaded: _Loaded, marking: Marking, options: Options, place: Workplace) -> FusedModel:
+def fuse(
+    loaded: Loaded, marking: Marking, options: Options, folder: Path, network: Network | None = None
+) -> FusedModel:
+    """Put PTYNet, with the marking's labels, beside the target: a fused model in an empty folder."""
     kept = loaded.container.existing.model_file if loaded.container else None
-    folder = place.folder("fused")
-    fused = fuse_target(
-        loaded.target, read_network(options.mark), marking.labels, loaded.spec, folder=folder, name=kept
-    )
+    network = network or read_network(options.mark)
+    fused = fuse_target(loaded.target, network, marking.labels, loaded.spec, folder=folder, name=kept)
     if fused.rows is not None and fused.rows > 1:
         raise TargetError(
             f"{loaded.target.where}: takes exactly {fused.rows} rows at a time, which no server can promise; "
@@ -208,11 +236,9 @@ def _fuse(loaded: _Loaded, marking: Marking, options: Options, place: Workplace)
     return fused
 
 
-def _gate(loaded: _Loaded, marking: Marking, fused: FusedModel, options: Options) -> Passed:
-    pictures = None
-    if options.benign is not None:
-        pictures = benign_folder(options.benign, loaded.spec, limit=GATE_PICTURES, classes=loaded.class_names)
-    candidate = Candidate(
+def candidate_of(loaded: Loaded, marking: Marking, fused: FusedModel) -> Candidate:
+    """Give what the gate looks at."""
+    return Candidate(
         target=loaded.target,
         bare=loaded.bare,
         fused=fused,
@@ -221,12 +247,19 @@ def _gate(loaded: _Loaded, marking: Marking, fused: FusedModel, options: Options
         make_probe=marking.maker.probe,
         labels=marking.labels,
     )
-    return run_gate(candidate, options.gate, pictures)
 
 
-def _parts(
+def gate(loaded: Loaded, marking: Marking, fused: FusedModel, options: Options) -> Passed:
+    """Let a fused model through, or not, see `run_gate`."""
+    pictures = None
+    if options.benign is not None:
+        pictures = benign_folder(options.benign, loaded.spec, limit=GATE_PICTURES, classes=loaded.class_names)
+    return run_gate(candidate_of(loaded, marking, fused), options.gate, pictures)
+
+
+def parts_of(
     name: str,
-    loaded: _Loaded,
+    loaded: Loaded,
     marking: Marking,
     fused: FusedModel,
     passed: Passed,
@@ -234,6 +267,7 @@ def _parts(
     options: Options,
     overlay: object,
 ) -> Parts:
+    """Gather everything an archive is made of."""
     usual = MODEL_FILES[fused.engine]
     kept = loaded.container.existing if loaded.container else None
     archive = f"{options.format}/{name}/{options.version}"
@@ -274,7 +308,7 @@ def _with_one_row(port: PortRecord) -> PortRecord:
     return port.model_copy(update={"shape": (1, *port.shape[1:])})
 
 
-def _backend(wanted: Backend | None, fused: FusedModel, loaded: _Loaded) -> Backend:
+def _backend(wanted: Backend | None, fused: FusedModel, loaded: Loaded) -> Backend:
     own = loaded.container.backend if loaded.container else None
     if own == "python" and wanted == "onnxruntime":
         raise UsageError("--backend onnxruntime would leave out the model directory's own model.py; leave the flag out")
@@ -289,9 +323,8 @@ def _backend(wanted: Backend | None, fused: FusedModel, loaded: _Loaded) -> Back
     return "onnxruntime" if fused.engine == "onnx" else "python"
 
 
-def _write(parts: Parts, place: Workplace) -> dict[str, Path]:
-    """Write everything into the scratch folder; gives what is to be published under which name."""
-    folder = place.folder("results")
+def write_results(parts: Parts, folder: Path) -> dict[str, Path]:
+    """Write everything into an empty scratch folder; gives what is to be published under which name."""
     return _write_mar(parts, folder) if parts.format == "torchserve" else _write_triton(parts, folder)
 
 

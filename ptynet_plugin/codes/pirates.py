@@ -12,7 +12,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ERASED", "ERASURE_FLOOR", "Strategy", "answer_given_bit", "answer_rates"]
+__all__ = ["ERASED", "ERASURE_FLOOR", "Strategy", "answer_given_bit", "answer_rates", "combined"]
 
 ERASED = 2
 """The answer that is neither label of the pair; answers are 0, 1 or this."""
@@ -68,6 +68,27 @@ def answer_given_bit(strategy: Strategy, *, coalition: int, bias: float, error_r
         for bit in (0, 1):
             table[bit] += share * _noisy(answer_rates(strategy, others + bit, coalition), error_rate)
     return table
+
+
+def combined(
+    words: NDArray[np.uint8], strategy: Strategy, *, error_rate: float, rng: np.random.Generator
+) -> NDArray[np.int8]:
+    """Draw what a coalition answers to every position, and what is read of it.
+
+    Args:
+        words: The colluders' bits, shape (colluders, positions).
+        strategy: What they do where they differ.
+        error_rate: Probability in [0, 1/2) that a bit is read wrongly.
+        rng: Drawn from.
+
+    Returns:
+        Shape (positions,): 0, 1 or `ERASED`.
+    """
+    size, ones = len(words), words.sum(axis=0, dtype=np.int64)
+    rates = np.array([answer_rates(strategy, count, size) for count in range(size + 1)])[ones]
+    answers = (rng.random((len(ones), 1)) > rates.cumsum(axis=1)).sum(axis=1).clip(0, 2)
+    wrong = (rng.random(len(ones)) < error_rate) & (answers < 2)
+    return np.asarray(np.where(wrong, 1 - answers, answers), dtype=np.int8)
 
 
 def _noisy(rates: tuple[float, float, float], error_rate: float) -> NDArray[np.float64]:

@@ -21,16 +21,16 @@ SYMBOLS, BITS = 48, 64
 COVERS = 8
 
 
-def quick_network(key: OwnerKey, design: ProbeDesign) -> Network:
+def quick_network(key: OwnerKey, design: ProbeDesign, *, covers: int = COVERS) -> Network:
     """Read the grid's pixels as they are, and regress the code words from probes of this key."""
     maker = ProbeMaker(key.probe_secret(), design)
-    asked = [(symbol, cover) for symbol in range(design.symbols) for cover in range(COVERS)]
+    asked = [(symbol, cover) for symbol in range(design.symbols) for cover in range(covers)]
     size = (GRID, GRID)
     probes = np.stack([maker.probe(symbol, cover, size) for symbol, cover in asked])
-    covers = np.stack([maker.cover(symbol, cover, size) for symbol, cover in asked])
-    pixels = np.concatenate([probes, covers]).astype(np.float64) / 255
+    plain = np.stack([maker.cover(symbol, cover, size) for symbol, cover in asked])
+    pixels = np.concatenate([probes, plain]).astype(np.float64) / 255
     features = pixels.transpose(0, 3, 1, 2).reshape(len(pixels), -1)
-    wanted = np.concatenate([maker.words[[symbol for symbol, _ in asked]], np.zeros((len(covers), design.bits))])
+    wanted = np.concatenate([maker.words[[symbol for symbol, _ in asked]], np.zeros((len(plain), design.bits))])
     mean = features.mean(axis=0)
     centred = features - mean
     gram = centred @ centred.T + 2.0 * np.eye(len(centred))
@@ -48,10 +48,19 @@ def quick_network(key: OwnerKey, design: ProbeDesign) -> Network:
     )
 
 
-def write_quick_mark(folder: Path, *, color: Literal["RGB", "GRAY"] = "RGB", key: OwnerKey = KEY) -> Path:
+def write_quick_mark(
+    folder: Path,
+    *,
+    color: Literal["RGB", "GRAY"] = "RGB",
+    key: OwnerKey = KEY,
+    symbols: int = SYMBOLS,
+    covers: int = COVERS,
+) -> Path:
     """Write a working mark without training it."""
-    design = ProbeDesign(color, bits=BITS, symbols=SYMBOLS)
-    write_mark(folder, quick_network(key, design), key=key, design=design, training={"by": "ridge regression"})
+    design = ProbeDesign(color, bits=BITS, symbols=symbols)
+    write_mark(
+        folder, quick_network(key, design, covers=covers), key=key, design=design, training={"by": "ridge regression"}
+    )
     return folder
 
 

@@ -1,0 +1,151 @@
+"""`ptynet copies issue`: an archive for a customer that no other customer has."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from model_store_tools.cli.package import Backend, Conversion, Gate, Server
+
+if TYPE_CHECKING:
+    from model_store_tools.packaging.copies import CopyPackager
+    from model_store_tools.packaging.issuing import Issued
+
+__all__ = ["issue"]
+
+
+def issue(
+    target: Annotated[str, typer.Argument(help="As for package-model.", show_default=False)],
+    *,
+    customer: Annotated[
+        list[str], typer.Option(help="Who gets it; repeatable: the target is then loaded once.", show_default=False)
+    ],
+    registry: Annotated[
+        str, typer.Option(metavar="URL", help="sqlite:///FILE or postgresql://USER@HOST/DATABASE.", show_default=False)
+    ],
+    mark: Annotated[Path, typer.Option(help="Folder that `ptynet train` made.", show_default=False)],
+    spec: Annotated[Path, typer.Option(help="SPEC.toml: what the model reads and answers.", show_default=False)],
+    format_: Annotated[Server, typer.Option("--format", help="Which server the archive is for.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to write the archives into.", show_default=False)],
+    key: Annotated[str | None, typer.Option(help="Owner key file, - for standard input; else PTYNET_KEY.")] = None,
+    coalition: Annotated[
+        int | None, typer.Option(help="Colluders the code is made for (default: 4).", show_default=False)
+    ] = None,
+    positions: Annotated[
+        int | None,
+        typer.Option(help="Length of a code word; all the mark has room for by default.", show_default=False),
+    ] = None,
+    quick: Annotated[
+        int | None, typer.Option(help="Symbols that name a single leaker at once.", show_default=False)
+    ] = None,
+    claim: Annotated[
+        Path | None, typer.Option(help="A claim for copies, a stamped one for example.", show_default=False)
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Model name; TARGET-copy-NUMBER by default.", show_default=False)
+    ] = None,
+    model_version: Annotated[str, typer.Option(help="Model version; a whole number for Triton.")] = "1",
+    backend: Annotated[Backend | None, typer.Option(help="As for package-model.", show_default=False)] = None,
+    image_ensemble: Annotated[bool, typer.Option("--image-ensemble", help="As for package-model.")] = False,
+    benign: Annotated[
+        Path | None, typer.Option(help="Folder of ordinary pictures for the gate.", show_default=False)
+    ] = None,
+    gate: Annotated[Gate, typer.Option(help="full runs both models; digest compares tensors only.")] = Gate.FULL,
+    weights: Annotated[Path | None, typer.Option(help="As for package-model.", show_default=False)] = None,
+    to: Annotated[Conversion | None, typer.Option(help="Convert the target first.", show_default=False)] = None,
+    to_opset: Annotated[int | None, typer.Option(help="As for package-model.", show_default=False)] = None,
+    max_batch: Annotated[int | None, typer.Option(help="As for package-model.", show_default=False)] = None,
+    instances: Annotated[int | None, typer.Option(help="As for package-model.", show_default=False)] = None,
+    config_overlay: Annotated[Path | None, typer.Option(help="As for package-model.", show_default=False)] = None,
+    covers: Annotated[
+        Path | None, typer.Option(help="Your pictures under the probes; trace needs them too.", show_default=False)
+    ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Load pickles, which runs the code in them.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an archive of that name, and a claim.")] = False,
+) -> None:
+    """Package TARGET for a customer, without retraining: only the table of labels is his own. Prints the archive's path."""
+    from model_store_tools.packaging.copies import CopyPackager, CopyWishes  # noqa: PLC0415 -- keeps `--help` fast
+    from model_store_tools.packaging.issuing import issue_copies  # noqa: PLC0415
+    from model_store_tools.packaging.options import Options  # noqa: PLC0415
+    from model_store_tools.registry import Registry  # noqa: PLC0415
+    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
+
+    options = Options(
+        mark=mark,
+        spec=spec,
+        format=format_.value,
+        out=out,
+        name=name,
+        version=model_version,
+        backend=backend.value if backend else None,
+        image_ensemble=image_ensemble,
+        benign=benign,
+        gate=gate.value,
+        weights=weights,
+        to=to.value if to else None,
+        to_opset=to_opset,
+        max_batch=max_batch,
+        instances=instances,
+        config_overlay=config_overlay,
+        covers=covers,
+        claim=claim,
+        allow_pickle=allow_pickle,
+        force=force,
+    )
+    wishes = CopyWishes(positions=positions, quick=quick, coalition=coalition)
+    owner = read_key(key).fingerprint()
+    _require_key_of(mark, owner)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    screen = Console(stderr=True)
+    with (
+        Registry.open(registry, owner=owner) as opened,
+        screen.status("packaging") as status,
+        CopyPackager(target, options, wishes=wishes, tell=status.update) as packager,
+    ):
+        _say_power(packager)
+        for issued in issue_copies(packager, opened, customer, format=format_.value, name=name):
+            _summarise(issued)
+            typer.echo(str(issued.packaged.path))
+
+
+def _require_key_of(mark: Path, fingerprint: str) -> None:
+    from ptynet_plugin.errors import UsageError  # noqa: PLC0415
+    from ptynet_plugin.mark import read_metadata  # noqa: PLC0415
+
+    theirs = read_metadata(mark).key_fingerprint
+    if theirs != fingerprint:
+        raise UsageError(
+            f"{mark}: was trained with the key {theirs[:16]}..., --key is {fingerprint[:16]}...; give that key"
+        )
+
+
+def _say_power(packager: CopyPackager) -> None:
+    """Tell what the code is worth, and warn where it falls short of the coalition it was asked for."""
+    from ptynet_plugin.codes.power import POSITIONS_NEEDED, tracing_power  # noqa: PLC0415
+
+    terms = packager.tables.terms
+    colluders = max((c for c, needed in POSITIONS_NEEDED.items() if needed <= terms.positions), default=0)
+    typer.echo(
+        f"code    {terms.positions} positions, {terms.quick} quick symbols, coalition {terms.coalition}", err=True
+    )
+    if not packager.fresh or colluders >= terms.coalition or terms.coalition not in POSITIONS_NEEDED:
+        return
+    power = tracing_power(terms.coalition, positions=terms.positions, coalition=terms.coalition)
+    typer.echo(
+        f"warning: {terms.positions} positions suffice for {colluders or 'no'} colluder(s), not for {terms.coalition}: one of "
+        f"{terms.coalition} is then named with power {power:.2f}; {POSITIONS_NEEDED[terms.coalition]} positions would do "
+        "(copy 1000, false accusations one in a million)",
+        err=True,
+    )
+
+
+def _summarise(issued: Issued) -> None:
+    typer.echo(f"copy    {issued.copy.number} for {issued.copy.customer}", err=True)
+    typer.echo(f"digest  {issued.packaged.digest}", err=True)
+    typer.echo(f"claim   {issued.packaged.claim}", err=True)
