@@ -5,8 +5,8 @@
     Attack      name, heading, source, what is promised about it, and `run`
     Outcome     the artefact that results, pictures used, a note
 
-An attack sees neither key nor claim nor the owner's pictures. Other marks than ours can be attacked through the same contract:
-whoever can write his marked model as an ONNX file can hand it in.
+An attack sees neither key nor claim nor the owner's pictures. Other marks than ours can be attacked through the same
+contract: whoever can write his marked model as an ONNX file can hand it in.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Pictures = NDArray[np.uint8]
 Filter = Callable[[Pictures], Pictures]
 """What is done to pictures on their way to the model; shape and dtype stay, and every picture is treated by itself."""
 
-Form = Literal["onnx", "torchscript", "pt2"]
+Form = Literal["onnx", "torchscript", "pt2", "openvino"]
 Heading = Literal["input", "weights", "extraction", "structure", "inversion"]
 HEADINGS: tuple[Heading, ...] = ("input", "weights", "extraction", "structure", "inversion")
 
@@ -82,9 +82,8 @@ class Artefact:
             AttackRefused: It is written in another form.
         """
         if self.form not in forms:
-            raise AttackRefused(
-                f"{attack} reads {' or '.join(forms)}, this archive holds {self.form}; package the model with --to onnx to run it"
-            )
+            hint = "; package the model with --to onnx to run it" if "onnx" in forms else ""
+            raise AttackRefused(f"{attack} reads {' or '.join(forms)}, this is {self.form}{hint}")
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from model_store_tools.audit.contract import Artefact, Filter, Pictures
 from model_store_tools.packaging.torch_engine import TorchEngine
 from model_store_tools.targets.torch_running import quietly
-from ptynet_plugin.engines.contract import Engine
+from ptynet_plugin.engines.contract import SCORES, Engine
 from ptynet_plugin.engines.onnx_engine import OnnxEngine
 from ptynet_plugin.errors import TargetError
+from ptynet_plugin.images.encode import encode
+from ptynet_plugin.spec import InputSpec
 
 __all__ = ["BATCH", "agreement", "load_torch", "open_engine", "top_classes"]
 
@@ -51,6 +53,31 @@ class FilteredEngine:
         return pictures
 
 
+class OpenVinoEngine:
+    """Runs OpenVINO's intermediate representation, where the extra `audit` is installed."""
+
+    def __init__(self, model: Path, spec: InputSpec, *, batch: int) -> None:
+        import openvino  # noqa: PLC0415 -- optional; who made the file has it
+
+        self._spec, self._batch = spec, batch
+        self._model = openvino.compile_model(str(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        self.name = f"openvino {openvino.__version__}"
+
+    def scores(self, pictures: NDArray[np.uint8]) -> NDArray[Any]:
+        """Answer pictures, see `Engine.scores`."""
+        starts = range(0, len(pictures), self._batch)
+        parts = [self._model(encode(pictures[start : start + self._batch], self._spec))[0] for start in starts]
+        return np.concatenate([part.reshape(len(part), -1) for part in parts])
+
+    def values(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Answer pictures; there are no inner tensors."""
+        return {SCORES: self.scores(pictures)}
+
+    def close(self) -> None:
+        """Release the model."""
+        del self._model
+
+
 def open_engine(artefact: Artefact, *, batch: int = BATCH) -> Engine:
     """Open an artefact on one thread.
 
@@ -64,6 +91,8 @@ def open_engine(artefact: Artefact, *, batch: int = BATCH) -> Engine:
     engine: Engine
     if artefact.form == "onnx":
         engine = OnnxEngine(artefact.model, artefact.spec, batch=batch)
+    elif artefact.form == "openvino":
+        engine = OpenVinoEngine(artefact.model, artefact.spec, batch=batch)
     else:
         module = load_torch(artefact.model, form=artefact.form)
         engine = TorchEngine(module, artefact.spec, where=artefact.model.name, batch=batch)

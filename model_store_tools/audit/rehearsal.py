@@ -1,7 +1,8 @@
-"""Asking an artefact for the mark: the protocol of `ptynet verify`, in this process and outside the claim's ledger.
+"""Asking an artefact for the mark: the protocol of `ptynet verify`, in this process and outside the claim's
+ledger.
 
-Nothing is registered, so no symbol is spent and the level of later tests stays what it was; the questions, their drawn order,
-the statistics and the rules for ties are those of a real run.
+Nothing is registered, so no symbol is spent and the level of later tests stays what it was; the questions, their
+drawn order, the statistics and the rules for ties are those of a real run.
 """
 
 from __future__ import annotations

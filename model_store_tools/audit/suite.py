@@ -1,13 +1,17 @@
 """Runs attacks against one artefact and measures what is left: of the model, and of the mark.
 
-An attack has succeeded, by the rule of Lukas et al. ("SoK: How Robust is Image Classification Deep Neural Network Watermarking?",
-IEEE S&P 2022), if the mark is lost and the model lost at most five points of accuracy. So every attack ends in one of:
+An attack has succeeded, by the rule of Lukas et al. ("SoK: How Robust is Image Classification Deep Neural Network
+Watermarking?", IEEE S&P 2022), if the mark is lost and the model lost at most five points of accuracy. So every
+attack ends in one of:
 
     survived        the mark is shown
     mark-lost       it is not, and the model is still worth having: the thief won
     model-lost      it is not, and neither is the model
     attack-failed   the attack crashed, or made something that cannot be asked: nothing is known, and nothing is claimed
     refused         it does not apply to this archive
+
+Without true labels accuracy is agreement with the stolen model on procedural covers, which real pictures may not follow: the
+model then never counts as lost, and every mark that is not shown is a mark lost.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from model_store_tools.audit.shares import Shares
 from ptynet_plugin.errors import PtynetError
 from ptynet_plugin.verification.result import VerificationResult
 
-__all__ = ["TOLERATED_LOSS", "Attempt", "Evidence", "Result", "Row", "attempt", "judge", "run_suite"]
+__all__ = ["TOLERATED_LOSS", "Attempt", "Evidence", "Result", "Row", "attempt", "evidence_of", "judge", "run_suite"]
 
 TOLERATED_LOSS = 0.05
 """Of accuracy, at most: what a thief loses more, he has not stolen."""
@@ -168,11 +172,11 @@ def judge(attack: Attack, tried: Attempt, held_out: Share, verify: Verify, *, be
     outcome = tried.outcome
     try:
         accuracy = agreement(outcome.artefact, held_out.pictures, held_out.labels)
-        evidence = _evidence(verify(outcome.artefact))
+        evidence = evidence_of(verify(outcome.artefact))
     except Exception as error:  # noqa: BLE001 -- what cannot be asked proves nothing about the mark
         return _row(attack, tried, "attack-failed", note=f"what it made cannot be asked: {_reason(error)}")
     kept = accuracy / before if before else None
-    result = _result(evidence, lost=before - accuracy)
+    result = _result(evidence, lost=before - accuracy if held_out.true else 0.0)
     return _row(attack, tried, result, accuracy=accuracy, kept=kept, evidence=evidence, note=outcome.note)
 
 
@@ -182,7 +186,8 @@ def _result(evidence: Evidence, *, lost: float) -> Result:
     return "mark-lost" if lost <= TOLERATED_LOSS + 1e-9 else "model-lost"
 
 
-def _evidence(result: VerificationResult) -> Evidence:
+def evidence_of(result: VerificationResult) -> Evidence:
+    """Keep what a table needs of a verdict."""
     return Evidence(result.verdict, result.log10_p, result.queries, result.hits)
 
 

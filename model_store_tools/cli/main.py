@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from model_store_tools.cli.audit import audit
 from model_store_tools.cli.check import check
 from model_store_tools.cli.claim import CLAIM_VERBS
 from model_store_tools.cli.copies import COPIES_VERBS
@@ -74,6 +75,7 @@ VERBS: tuple[Callable[..., int | None], ...] = (
     extract,
     fidelity,
     embed,
+    audit,
     demo,
 )
 

@@ -1,0 +1,64 @@
+"""All attacks, in the order of the table. A new one is a file here with `ATTACKS`, and a line below."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from model_store_tools.audit.attacks import (
+    activations,
+    adversarial_training,
+    anti_backdoor,
+    bit_depth,
+    blur,
+    conversions,
+    crop,
+    cut_branch,
+    dead_nodes,
+    fine_pruning,
+    fine_tuning,
+    flip,
+    jpeg,
+    label_smoothing,
+    noise,
+    optimiser_passes,
+    pruning,
+    replace_nodes,
+    resize,
+    rotation,
+    round_trips,
+    squeezing,
+    weight_noise,
+)
+from model_store_tools.audit.contract import HEADINGS, Attack
+
+__all__ = ["ALL", "Suite", "attacks_of"]
+
+Suite = Literal["quick", "full"]
+
+_FILES = (
+    *(jpeg, blur, noise, bit_depth, crop, resize, flip, rotation, squeezing),
+    *(
+        conversions,
+        pruning,
+        weight_noise,
+        fine_tuning,
+        label_smoothing,
+        adversarial_training,
+        anti_backdoor,
+        fine_pruning,
+    ),
+    *(dead_nodes, optimiser_passes, round_trips, activations, replace_nodes, cut_branch),
+)
+ALL: tuple[Attack, ...] = tuple(
+    sorted((attack for file in _FILES for attack in file.ATTACKS), key=lambda attack: HEADINGS.index(attack.heading))
+)
+
+
+def attacks_of(suite: Suite, *, real_data: bool) -> tuple[Attack, ...]:
+    """Give a suite's attacks.
+
+    Args:
+        suite: "quick" or "full".
+        real_data: Whether there are real pictures; without them attacks that need some are left out.
+    """
+    return tuple(attack for attack in ALL if (suite == "full" or attack.quick) and (real_data or not attack.needs_data))

@@ -1,0 +1,94 @@
+"""`ptynet audit`: attack one's own archive, and see what is left of model and mark."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ptynet_plugin.errors import UsageError
+
+if TYPE_CHECKING:
+    from model_store_tools.audit.audit import Audit
+
+__all__ = ["audit"]
+
+
+def audit(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="A .mar or a Triton model directory.")],
+    mark: Annotated[Path, typer.Option(help="The mark's folder.")],
+    key: Annotated[str | None, typer.Option(help="Owner key file, - for standard input; else PTYNET_KEY.")] = None,
+    claim: Annotated[Path | None, typer.Option(help="The claim's folder; needed where the mark has several.")] = None,
+    suite: Annotated[
+        Literal["quick", "full"], typer.Option(help="quick: a minute. full: trains, needs --data.")
+    ] = "quick",
+    data: Annotated[
+        Path | None, typer.Option(help="Pictures, one subfolder per class; procedural covers where left out.")
+    ] = None,
+    thief: Annotated[int | None, typer.Option(help="Most pictures of the thief (quick: 256, full: 1000).")] = None,
+    held_out: Annotated[int, typer.Option(help="Most pictures on which accuracy is measured.")] = 200,
+    covers: Annotated[Path | None, typer.Option(help="The owner's cover pictures, as used at packaging.")] = None,
+    seed: Annotated[int, typer.Option(help="For all randomness of the attacks.")] = 0,
+    json_file: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - for standard output.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML page with plots.")] = None,
+) -> int:
+    """Attack ARCHIVE. Exit 0: every promise kept, 1: one broken, 2: could not be done, 3: a promised attack failed to run."""
+    from rich.console import Console  # noqa: PLC0415 -- a light start for the other verbs
+
+    from model_store_tools.audit.audit import Effort, audit_archive  # noqa: PLC0415
+    from model_store_tools.pictures import read_pictures  # noqa: PLC0415
+    from ptynet_plugin.claims.directory import find_claim, read_claim  # noqa: PLC0415
+    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
+    from ptynet_plugin.mark import read_network  # noqa: PLC0415
+
+    _require_writable(report, None if json_file in (None, "-") else Path(str(json_file)))
+    pictures = thief if thief is not None else (256 if suite == "quick" else 1000)
+    if pictures < 1 or held_out < 1:
+        raise UsageError(f"--thief {pictures} --held-out {held_out}: both must be at least 1")
+    owner = read_key(key)
+    network = read_network(mark)
+    committed = read_claim(find_claim(mark, claim))
+    own = None if covers is None else read_pictures(covers, color=committed.design.color)
+    effort = Effort(suite, data, thief=pictures, held_out=held_out, seed=seed)
+    with Console(stderr=True).status("attacking") as status, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # converters and tracers advise at length
+        found = audit_archive(
+            archive,
+            committed,
+            owner,
+            network,
+            effort,
+            covers=own,
+            tell=lambda name: status.update(f"attacking: {name}"),
+        )
+    if report is not None:
+        from model_store_tools.audit.page import render_audit  # noqa: PLC0415
+
+        report.write_text(render_audit(found), encoding="utf-8")
+    _print(found, to_stderr=json_file == "-")
+    if json_file is not None:
+        text = json.dumps(found.to_json(), indent=2, allow_nan=False) + "\n"
+        if json_file == "-":
+            typer.echo(text, nl=False)
+        else:
+            Path(json_file).write_text(text, encoding="utf-8")
+    return found.exit_code
+
+
+def _require_writable(*files: Path | None) -> None:
+    """Make sure before the first attack that the result can be written after the last."""
+    for file in files:
+        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+            raise UsageError(f"{file}: cannot be written; is it a folder, or is its folder missing?")
+
+
+def _print(found: Audit, *, to_stderr: bool) -> None:
+    from model_store_tools.audit.table import table_of  # noqa: PLC0415
+
+    for line in table_of(found):
+        typer.echo(line, err=to_stderr)

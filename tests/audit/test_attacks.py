@@ -1,0 +1,159 @@
+"""Every attack on a small archive: it runs, leaves the stolen file alone, repeats itself, and ends as it should."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from model_store_tools.audit.attacks import ALL, attacks_of
+from model_store_tools.audit.contract import HEADINGS, Artefact, Attack
+from model_store_tools.audit.engines import open_engine
+from model_store_tools.audit.on_graph import Step, seams, steps_of
+from tests.support.audit_case import AuditCase, case_of, small_target
+
+BY_NAME = {attack.name: attack for attack in ALL}
+CUTS = ("cut branch", "nodes -> benign mean", "nodes -> benign constants")
+OTHER_FORMS = ("TorchScript frozen",)
+TOO_MUCH_HERE = ("clip activations", "project activations 99.9%", "nodes -> zero", "fold one-sided ReLUs")
+"""Whether these win depends on the mark; the stand-in's is no measure."""
+
+
+def test_names_are_unique_and_headings_in_order() -> None:
+    assert len(BY_NAME) == len(ALL)
+    places = [HEADINGS.index(attack.heading) for attack in ALL]
+    assert places == sorted(places)
+
+
+def test_the_quick_suite_needs_no_data() -> None:
+    assert not [attack.name for attack in attacks_of("quick", real_data=False) if attack.needs_data]
+    assert set(attacks_of("full", real_data=True)) == set(ALL)
+
+
+@pytest.mark.parametrize("name", [name for name in BY_NAME if name not in OTHER_FORMS])
+def test_an_attack_makes_something_that_can_be_asked(name: str, audit_case: AuditCase, scratch: Path) -> None:
+    if "OpenVINO" in name:
+        pytest.importorskip("openvino", reason="absent: OpenVINO, the extra `audit`")
+    before = hashlib.sha256(audit_case.artefact.model.read_bytes()).digest()
+    row = audit_case.run(BY_NAME[name], scratch)
+    assert row.result in ("survived", "mark-lost", "model-lost") or (
+        name in TOO_MUCH_HERE and row.result == "refused"
+    ), row.note
+    assert hashlib.sha256(audit_case.artefact.model.read_bytes()).digest() == before
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_whoever_cuts_the_branch_loses_nothing_and_the_mark_is_gone(
+    name: str, audit_case: AuditCase, scratch: Path
+) -> None:
+    row = audit_case.run(BY_NAME[name], scratch)
+    assert row.result == "mark-lost"
+    assert row.kept == 1.0
+    assert row.answer
+
+
+def test_the_cut_serves_the_bare_targets_bytes(audit_case: AuditCase, scratch: Path) -> None:
+    made = BY_NAME["cut branch"].run(audit_case.artefact, audit_case.shares.thief, folder=scratch, seed=0).artefact
+    pictures = audit_case.shares.held_out.pictures
+    bare = Artefact(audit_case.folder / "target.onnx", audit_case.artefact.spec)
+    assert open_engine(made).scores(pictures).tobytes() == open_engine(bare).scores(pictures).tobytes()
+    names = [node.name for node in onnx.load(made.model).graph.node]
+    assert not [name for name in names if name.startswith("ptynet_") and "Identity" not in name]
+
+
+@pytest.mark.parametrize("name", ["noise 0.1", "fine-tune all, 1 epoch", "weight noise 0.1"])
+def test_the_same_seed_gives_the_same_outcome(name: str, audit_case: AuditCase, tmp_path: Path) -> None:
+    answers = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        made = BY_NAME[name].run(audit_case.artefact, audit_case.shares.thief, folder=folder, seed=5).artefact
+        answers.append(open_engine(made).scores(audit_case.shares.held_out.pictures).tobytes())
+    assert answers[0] == answers[1]
+
+
+def test_fine_tuning_the_last_layer_leaves_the_others_alone(audit_case: AuditCase, scratch: Path) -> None:
+    made = BY_NAME["re-train last layer, 20 epochs"].run(
+        audit_case.artefact, audit_case.shares.thief, folder=scratch, seed=0
+    )
+    before = _tensors(audit_case.artefact.model)
+    after = _tensors(made.artefact.model)
+    assert {name for name in before if not np.array_equal(before[name], after[name])} == {"head", "head_bias"}
+
+
+def test_pruning_zeroes_the_share_it_says(audit_case: AuditCase, scratch: Path) -> None:
+    made = BY_NAME["prune 65%"].run(audit_case.artefact, audit_case.shares.thief, folder=scratch, seed=0)
+    for name, value in _tensors(made.artefact.model).items():
+        if name in ("conv1", "conv2", "head", "ptynet_linear_weight"):
+            assert np.mean(value == 0) == pytest.approx(0.65, abs=0.02)
+
+
+def _tensors(model: Path) -> dict[str, np.ndarray]:
+    return {t.name: numpy_helper.to_array(t) for t in onnx.load(model).graph.initializer}
+
+
+@pytest.mark.parametrize("to", ["torchscript", "pt2"])
+def test_torch_archives_are_cut_and_trained_too(to: str, tmp_path: Path, quick_mark_once: Path) -> None:
+    case = torch_case(tmp_path, quick_mark_once, to)
+    for name in ("cut branch", "fine-tune all, 1 epoch", "prune 20%", "JPEG 90"):
+        folder = tmp_path / name.split()[0]
+        folder.mkdir()
+        row = case.run(BY_NAME[name], folder)
+        assert row.result == ("mark-lost" if name == "cut branch" else "survived"), row.note
+    assert case.run(BY_NAME["fp16"], tmp_path).result == "refused"
+
+
+def torch_case(folder: Path, mark: Path, to: str) -> AuditCase:
+    import torch  # noqa: PLC0415 -- slow to load
+    from torch import nn  # noqa: PLC0415
+
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 12, 5, 4), nn.ReLU(), nn.Conv2d(12, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    module = nn.Sequential(*layers, nn.Linear(16, 10)).eval()
+    shutil.copytree(mark, folder / "MARK")
+    from model_store_tools.targets.module import ModuleTarget  # noqa: PLC0415
+
+    return case_of(folder, ModuleTarget(module), to=to)
+
+
+def test_small_constants_that_both_parts_read_do_not_hide_the_seam(tmp_path: Path) -> None:
+    big = np.ones((16, 3, 3, 3), np.float32)
+    constants = {"mean": np.ones((1, 3, 1, 1), np.float32)} | {f"w{part}{i}": big for part in "ab" for i in range(4)}
+    constants |= {f"v{part}{i}": np.ones((16, 16, 1, 1), np.float32) for part in "ab" for i in range(4)}
+    nodes = [helper.make_node("Sub", ["x", "mean"], ["n"])]
+    for part in "ab":
+        nodes.append(helper.make_node("Conv", ["n", f"w{part}0"], [f"{part}0"]))
+        for i in range(4):
+            nodes.append(helper.make_node("Conv", [f"{part}{i}", f"v{part}{i}"], [f"{part}{i + 1}"]))
+    nodes.append(helper.make_node("Add", ["a4", "b4"], ["y"], name="meeting"))
+    graph = helper.make_graph(
+        nodes,
+        "two",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])],
+        [onnx.ValueInfoProto(name="y")],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    assert seams(steps_of(helper.make_model(graph))) == ["Add meeting"]
+
+
+def test_one_network_has_no_seam(tmp_path: Path) -> None:
+    assert seams(steps_of(onnx.load(small_target(tmp_path / "t.onnx")))) == []
+    shared = [
+        Step("first", ("a",), ("x",), frozenset({"w0", "w1", "w2", "w3"})),
+        Step("left", ("b",), ("a",), frozenset({"w4"})),
+        Step("join", ("c",), ("a", "b"), frozenset()),
+    ]
+    assert seams(shared) == []
+
+
+def test_every_attack_that_may_win_says_what_the_owner_can_do(audit_case: AuditCase) -> None:
+    assert not [attack.name for attack in ALL if attack.heading in ("structure", "extraction") and not _told(attack)]
+
+
+def _told(attack: Attack) -> bool:
+    return attack.promised or bool(attack.answer)
