@@ -48,8 +48,10 @@ def benign_covers(spec: InputSpec, *, count: int) -> Benign:
     """
     size = _size(spec)
     color: Literal["RGB", "GRAY"] = "GRAY" if spec.color == "GRAY" else "RGB"
-    made = [resize(procedural_cover(PUBLIC_SECRET, 0, index, color=color), size) for index in range(count)]
-    return Benign(np.stack(made), None, f"{count} procedural covers")
+    pictures = np.empty((count, *size, spec.channels), np.uint8)
+    for index, picture in enumerate(pictures):
+        picture[...] = resize(procedural_cover(PUBLIC_SECRET, 0, index, color=color), size)
+    return Benign(pictures, None, f"{count} procedural covers")
 
 
 def benign_folder(folder: Path, spec: InputSpec, *, limit: int | None = None, classes: tuple[str, ...] = ()) -> Benign:

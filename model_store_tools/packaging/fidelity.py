@@ -20,6 +20,7 @@ from ptynet_plugin.archives.checking import model_on_disk
 from ptynet_plugin.archives.fused import target_sums
 from ptynet_plugin.archives.manifest import Manifest
 from ptynet_plugin.archives.reading import Archive, open_archive
+from ptynet_plugin.archives.tensors import combined_digest
 from ptynet_plugin.errors import TargetError
 from ptynet_plugin.fidelity.boundary import plane_pictures
 from ptynet_plugin.fidelity.comparison import Effort, Subject
@@ -76,12 +77,14 @@ def archive_fidelity(archive: Path, target: str, choices: Choices) -> FidelityRe
             )
         with model_on_disk(opened, manifest) as model, _engine(manifest.spec, manifest.engine):
             host, packaged = _subjects(bare, model, manifest, choices)
+            records, sums = tuple(bare.tensors()), target_sums(model, manifest.engine)
             report = full_gate(
                 host,
                 packaged,
                 manifest.spec,
-                host_tensors=tensor_digests(bare.tensors()),
-                packaged_tensors=tensor_digests(target_sums(model, manifest.engine).tensors),
+                host_tensors=tensor_digests(records),
+                packaged_tensors=tensor_digests(sums.tensors),
+                graphs=(combined_digest(records, bare.structure()), sums.digest),
                 benign=benign,
                 effort=FULL_EFFORT,
             )

@@ -22,9 +22,10 @@ from ptynet_plugin.spec import InputSpec
 __all__ = ["GATE_PICTURES", "GateMode", "digest_gate", "full_gate", "gate_effort", "require_fidelity", "tensor_digests"]
 
 GateMode = Literal["full", "digest", "off"]
+Graphs = tuple[str, str | None]
 
 GATE_PICTURES = 1000
-ANSWERED_PIXELS = 6_500_000
+ANSWERED_PIXELS = 4_000_000
 FEWEST_ANSWERED = 64
 
 
@@ -35,6 +36,7 @@ def full_gate(
     *,
     host_tensors: Mapping[str, str],
     packaged_tensors: Mapping[str, str],
+    graphs: Graphs | None = None,
     benign: Benign | None = None,
     effort: Effort | None = None,
 ) -> FidelityReport:
@@ -46,6 +48,7 @@ def full_gate(
         spec: Completed spec; its `fidelity` table holds the limits.
         host_tensors: Name to SHA-256 of the target's tensors.
         packaged_tensors: The same of the packaged model.
+        graphs: Digests of the bare target's graph and of the target's in the packaged model.
         benign: Pictures; 1,000 procedural covers where None.
         effort: How much to run; as much as takes about 20 seconds for a ResNet18 on two cores where None.
 
@@ -63,13 +66,16 @@ def full_gate(
         labels=benign.labels,
         effort=effort or gate_effort(benign),
     )
-    rows = (*weight_rows(host_tensors, packaged_tensors), *report.rows)
+    rows = (*weight_rows(host_tensors, packaged_tensors, graphs=graphs), *report.rows)
     return replace(report, rows=rows, source=benign.source, seconds=time.perf_counter() - started)
 
 
-def digest_gate(host_tensors: Mapping[str, str], packaged_tensors: Mapping[str, str]) -> FidelityReport:
-    """Compare tensors by hash alone."""
-    return FidelityReport(weight_rows(host_tensors, packaged_tensors), pictures=0, engine="none", source="digests only")
+def digest_gate(
+    host_tensors: Mapping[str, str], packaged_tensors: Mapping[str, str], *, graphs: Graphs | None = None
+) -> FidelityReport:
+    """Compare tensors and graph by hash alone."""
+    rows = weight_rows(host_tensors, packaged_tensors, graphs=graphs)
+    return FidelityReport(rows, pictures=0, engine="none", source="digests only")
 
 
 def require_fidelity(report: FidelityReport, *, where: str) -> None:
@@ -88,10 +94,12 @@ def require_fidelity(report: FidelityReport, *, where: str) -> None:
 
 
 def gate_effort(benign: Benign) -> Effort:
-    """Give the gate's effort: PTYNet's own verdict on every picture, both models on as many as 6.5 million pixels hold."""
+    """Give the gate's effort: PTYNet's own verdict on every picture, both models on as many as 4 million pixels hold."""
     pixels = benign.pictures.shape[1] * benign.pictures.shape[2]
     answered = max(FEWEST_ANSWERED, ANSWERED_PIXELS // pixels)
-    return Effort(answered=answered, inner_pictures=32, pairs=8, points=4)
+    if answered >= len(benign.pictures):
+        return Effort(answered=answered, inner_pictures=32, pairs=8, points=4)
+    return Effort(answered=answered, inner_pictures=8, pairs=4, points=3, batches=(1, 2, 3))
 
 
 def tensor_digests(records: Iterable[TensorRecord]) -> dict[str, str]:

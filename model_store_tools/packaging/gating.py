@@ -39,6 +39,7 @@ class Candidate:
         fused: The fused model.
         spec: Completed.
         tensors: Records of the target's tensors, made before fusing.
+        digest: Over these and the target's graph, likewise.
         make_probe: `ProbeMaker.probe`.
         labels: Keyed label of each symbol.
     """
@@ -48,6 +49,7 @@ class Candidate:
     fused: FusedModel
     spec: InputSpec
     tensors: Sequence[TensorRecord]
+    digest: str
     make_probe: PictureMaker
     labels: NDArray[np.int64]
 
@@ -83,17 +85,20 @@ def run_gate(candidate: Candidate, mode: GateMode, benign: Benign | None) -> Pas
     if mode == "off":
         return Passed(None, None, declared)
     before = tensor_digests(candidate.tensors)
-    after = tensor_digests(target_sums(candidate.fused.path, candidate.fused.engine).tensors)
+    sums = target_sums(candidate.fused.path, candidate.fused.engine)
+    after, graphs = tensor_digests(sums.tensors), (candidate.digest, sums.digest)
     where = candidate.target.where
     if mode == "digest":
-        report = digest_gate(before, after)
+        report = digest_gate(before, after, graphs=graphs)
         require_fidelity(report, where=where)
         return Passed(report, None, declared)
     with _running(candidate):
         one_row = declared or not keeps_rows(_bare_engine(candidate, batch=2), candidate.spec)
         host, packaged = _subjects(candidate, batch=1 if one_row else 8)
         hits = require_probes(packaged.engine, candidate.make_probe, candidate.labels, candidate.spec, where=where)
-        report = full_gate(host, packaged, candidate.spec, host_tensors=before, packaged_tensors=after, benign=benign)
+        report = full_gate(
+            host, packaged, candidate.spec, host_tensors=before, packaged_tensors=after, graphs=graphs, benign=benign
+        )
     require_fidelity(report, where=where)
     return Passed(report, hits, one_row)
 

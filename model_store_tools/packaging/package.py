@@ -244,6 +244,7 @@ def candidate_of(loaded: Loaded, marking: Marking, fused: FusedModel) -> Candida
         fused=fused,
         spec=loaded.spec,
         tensors=loaded.tensors,
+        digest=loaded.digest,
         make_probe=marking.maker.probe,
         labels=marking.labels,
     )

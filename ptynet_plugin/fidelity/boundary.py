@@ -71,7 +71,11 @@ def segment_pictures(pictures: Pictures, pairs: NDArray[np.int64], *, points: in
 
 
 def boundary_pictures(
-    pictures: Pictures, pairs: NDArray[np.int64], answer: Callable[[Pictures], NDArray[Any]]
+    pictures: Pictures,
+    pairs: NDArray[np.int64],
+    answer: Callable[[Pictures], NDArray[Any]],
+    *,
+    classes: NDArray[np.int64] | None = None,
 ) -> tuple[Pictures, Pictures]:
     """Find, between pictures of different answers, the two closest blends that still differ.
 
@@ -79,12 +83,13 @@ def boundary_pictures(
         pictures: Shape (n, height, width, channels).
         pairs: Shape (p, 2).
         answer: The host: pictures to scores, shape (rows, classes).
+        classes: The host's top classes of the pictures, shape (n,), where they are known; asked for else.
 
     Returns:
         Two arrays of shape (q, height, width, channels), q <= p, one step of 1/256 apart, with different top classes; pairs the
         host answers alike are left out.
     """
-    ends = [top1(answer(pictures[pairs[:, side]])) for side in (0, 1)]
+    ends = [top1(answer(pictures[pairs[:, side]])) if classes is None else classes[pairs[:, side]] for side in (0, 1)]
     chosen = pairs[ends[0] != ends[1]]
     first, second, here = pictures[chosen[:, 0]], pictures[chosen[:, 1]], ends[0][ends[0] != ends[1]]
     low, high = np.zeros(len(chosen), np.int64), np.full(len(chosen), BLEND_STEPS, np.int64)

@@ -18,7 +18,7 @@ from ptynet_plugin.engines.contract import Engine
 from ptynet_plugin.errors import TargetError, UsageError
 from ptynet_plugin.fidelity.adversarial import small_steps
 from ptynet_plugin.fidelity.boundary import agreement, boundary_pictures, pair_up, segment_pictures
-from ptynet_plugin.fidelity.metrics import OutputKind, log_probabilities, top1
+from ptynet_plugin.fidelity.metrics import OutputKind, log_probabilities, rows_equal, top1
 from ptynet_plugin.fidelity.report import FidelityReport, Row
 from ptynet_plugin.fidelity.rows import Answers, answer_rows
 from ptynet_plugin.fidelity.thresholds import Thresholds
@@ -61,6 +61,7 @@ class Effort:
         points: Points on each segment.
         attacked: Pictures moved by small adversarial steps.
         step: Size of such a step, in pixel values.
+        batches: Sizes of batches asked besides the engine's own.
     """
 
     answered: int | None = None
@@ -69,6 +70,7 @@ class Effort:
     points: int = 5
     attacked: int = 0
     step: int = 4
+    batches: tuple[int, ...] = (1, 2, 3, 5)
 
 
 def compare(
@@ -105,31 +107,30 @@ def compare(
             f"bare model runs on {host.engine.name}, packaged model on {marked.engine.name}; equal bytes need one engine"
         )
     effort = effort or Effort()
-    answers = _answers(host, marked, pictures, kind=kind, labels=labels, effort=effort)
-    rows = (*answer_rows(answers, thresholds), *_boundary_rows(host, marked, pictures, thresholds, effort))
-    return FidelityReport(rows=rows, pictures=len(pictures), engine=host.engine.name, series=_series(answers))
-
-
-def _answers(
-    host: Subject,
-    marked: Subject,
-    pictures: Pictures,
-    *,
-    kind: OutputKind,
-    labels: NDArray[np.int64] | None,
-    effort: Effort,
-) -> Answers:
-    scores = _both(host.engine, marked.engine, pictures[: effort.answered])
-    inner = _inner(host, marked, pictures[: effort.inner_pictures])
-    features, note = None, host.no_features
-    if inner is not None and host.feature is not None and marked.feature is not None:
-        features = inner[0][host.feature], inner[1][marked.feature]
-        note = f"tensor '{host.feature}', {features[0][0].size} numbers, {len(features[0])} pictures"
-    fired = None if marked.fired is None else np.asarray(marked.fired.scores(pictures) != 0).max(axis=1)
+    with ThreadPoolExecutor(1) as beside:
+        scores = _both(host.engine, marked.engine, pictures[: effort.answered])
+        features, note = _features(host, marked, pictures[: effort.inner_pictures])
+        fired = None if marked.fired is None else beside.submit(marked.fired.scores, pictures)
+        ran = _more_rows(host, marked, pictures[: effort.answered], top1(scores[0]), thresholds, effort)
+        spoken = None if fired is None else np.asarray(fired.result() != 0).reshape(len(pictures), -1).max(axis=1)
     layers = None
     if host.last_layer is not None and marked.last_layer is not None:
         layers = host.last_layer, marked.last_layer
-    return Answers(scores, kind, features, note, layers, fired, None if labels is None else labels[: effort.answered])
+    told = None if labels is None else labels[: effort.answered]
+    answers = Answers(scores, kind, features, note, layers, spoken, told)
+    rows = (*answer_rows(answers, thresholds), *ran)
+    return FidelityReport(rows=rows, pictures=len(pictures), engine=host.engine.name, series=_series(answers))
+
+
+def _features(
+    host: Subject, marked: Subject, pictures: Pictures
+) -> tuple[tuple[NDArray[Any], NDArray[Any]] | None, str]:
+    """Give both models' features and what they are, or None and why there are none."""
+    inner = _inner(host, marked, pictures)
+    if inner is None or host.feature is None or marked.feature is None:
+        return None, host.no_features
+    features = inner[0][host.feature], inner[1][marked.feature]
+    return features, f"tensor '{host.feature}', {features[0][0].size} numbers, {len(features[0])} pictures"
 
 
 def _both(host: Engine, marked: Engine, pictures: Pictures) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -152,9 +153,15 @@ def _inner(host: Subject, marked: Subject, pictures: Pictures) -> Inner | None:
         return left.result(), right.result()
 
 
-def _boundary_rows(
-    host: Subject, marked: Subject, pictures: Pictures, limits: Thresholds, effort: Effort
+def _more_rows(  # noqa: PLR0917 -- what `compare` has at hand, in one place
+    host: Subject,
+    marked: Subject,
+    pictures: Pictures,
+    classes: NDArray[np.int64],
+    limits: Thresholds,
+    effort: Effort,
 ) -> tuple[Row, ...]:
+    """Give the rows of batches of other sizes, of segments, of the boundary and of adversarial steps."""
     pairs = pair_up(len(pictures), effort.pairs)
     sets = {
         "segments": (
@@ -163,7 +170,7 @@ def _boundary_rows(
         ),
         "boundary": (
             "same top class right at the decision boundary",
-            np.concatenate(boundary_pictures(pictures, pairs, host.engine.scores)),
+            np.concatenate(boundary_pictures(pictures, pairs, host.engine.scores, classes=classes)),
         ),
     }
     if effort.attacked:
@@ -171,7 +178,22 @@ def _boundary_rows(
             f"same top class after adversarial steps of {effort.step} of 255",
             small_steps(pictures[: effort.attacked], host.engine.scores, step=effort.step),
         )
-    return tuple(_agreement_row(name, host, marked, limits, *what) for name, what in sets.items())
+    agreements = tuple(_agreement_row(name, host, marked, limits, *what) for name, what in sets.items())
+    return _batch_row(host, marked, pictures, limits, effort.batches), *agreements
+
+
+def _batch_row(host: Subject, marked: Subject, pictures: Pictures, limits: Thresholds, sizes: tuple[int, ...]) -> Row:
+    """Compare answers in batches of other sizes: a graph can tell them apart."""
+    asked = [size for size in sizes if size <= len(pictures)]
+    differing = sum(int((~rows_equal(*_both(host.engine, marked.engine, pictures[:size]))).sum()) for size in asked)
+    note = f"batches of {', '.join(map(str, asked))}"
+    return Row(
+        "batches_differing",
+        "answers that differ in batches of other sizes",
+        differing,
+        limits.rows_differing,
+        note=note,
+    )
 
 
 def _agreement_row(  # noqa: PLR0917 -- title and pictures come as one pair

@@ -48,22 +48,39 @@ def answer_rows(answers: Answers, limits: Thresholds) -> tuple[Row, ...]:
         *_score_rows(answers, limits),
         *_inner_rows(answers, limits),
         *_label_rows(answers, limits),
+        _coverage_row(answers),
         *_fire_rows(answers, limits),
     )
 
 
-def weight_rows(host: Mapping[str, str], marked: Mapping[str, str]) -> tuple[Row, ...]:
-    """Compare the target's tensors with those in the packaged model, by SHA-256.
+def weight_rows(
+    host: Mapping[str, str], marked: Mapping[str, str], *, graphs: tuple[str, str | None] | None = None
+) -> tuple[Row, ...]:
+    """Compare the target's tensors and graph with those in the packaged model, by SHA-256.
 
     Args:
         host: Name to hash, of every tensor of the bare target.
         marked: The same of the packaged model, which holds PTYNet's tensors besides.
+        graphs: Digest over tensors and graph of the bare target and of the target inside the packaged model, None where PTYNet
+            cannot be taken out again; the row is left out where None as a whole.
     """
     changed = sorted(name for name, digest in host.items() if marked.get(name) != digest)
     note = f"{len(host)} tensors compared by SHA-256" if not changed else f"first: '{changed[0]}'"
-    return (
-        Row("tensors_changed", "target tensors changed (0: total weight loss TWL = 0)", len(changed), 0, note=note),
+    tensors = Row(
+        "tensors_changed", "target tensors changed (0: total weight loss TWL = 0)", len(changed), 0, note=note
     )
+    return (tensors,) if graphs is None else (tensors, _graph_row(*graphs))
+
+
+def _graph_row(host: str, marked: str | None) -> Row:
+    title = "target graph changed (PTYNet's nodes taken out again)"
+    if marked is None:
+        return Row("graph_changed", title, None, 0, note="torch compiles target and PTYNet into one program")
+    same = host == marked
+    note = (
+        f"SHA-256 {host[:12]}..." if same else f"SHA-256 {host[:12]}... before, {marked[:12]}... in the packaged model"
+    )
+    return Row("graph_changed", title, 0 if same else 1, 0, note=note)
 
 
 def _score_rows(answers: Answers, limits: Thresholds) -> tuple[Row, ...]:
@@ -82,6 +99,15 @@ def _score_rows(answers: Answers, limits: Thresholds) -> tuple[Row, ...]:
         Row("max_difference", "largest |difference| of a score", gap, limits.max_difference),
         Row("top1_flips", "answers with another top class", flips, limits.top1_flips, note=f"of {len(host)}"),
         Row("softmax_loss", "softmax loss SPL, mean KL in nats", loss, limits.softmax_loss),
+    )
+
+
+def _coverage_row(answers: Answers) -> Row:
+    """Say how many classes the pictures reach: a change that only another class's pictures show is not seen by running."""
+    host = answers.scores[0]
+    note = f"of {host.shape[1]}; bring pictures of all classes with --benign"
+    return Row(
+        "classes_answered", "classes among the bare model's answers", len(np.unique(metrics.top1(host))), note=note
     )
 
 
