@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from model_store_tools.cli.outputs import named, require_writable, write_json, write_whole
 from ptynet_plugin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def audit(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
     from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
     from ptynet_plugin.mark import read_network  # noqa: PLC0415
 
-    _require_writable(report, None if json_file in (None, "-") else Path(str(json_file)))
+    require_writable(report, named(json_file))
     pictures = thief if thief is not None else (256 if suite == "quick" else 1000)
     if pictures < 1 or held_out < 1:
         raise UsageError(f"--thief {pictures} --held-out {held_out}: both must be at least 1")
@@ -69,22 +70,12 @@ def audit(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
     if report is not None:
         from model_store_tools.audit.page import render_audit  # noqa: PLC0415
 
-        report.write_text(render_audit(found), encoding="utf-8")
+        write_whole(report, render_audit(found))
     _print(found, to_stderr=json_file == "-")
     if json_file is not None:
         text = json.dumps(found.to_json(), indent=2, allow_nan=False) + "\n"
-        if json_file == "-":
-            typer.echo(text, nl=False)
-        else:
-            Path(json_file).write_text(text, encoding="utf-8")
+        write_json(json_file, text)
     return found.exit_code
-
-
-def _require_writable(*files: Path | None) -> None:
-    """Make sure before the first attack that the result can be written after the last."""
-    for file in files:
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            raise UsageError(f"{file}: cannot be written; is it a folder, or is its folder missing?")
 
 
 def _print(found: Audit, *, to_stderr: bool) -> None:

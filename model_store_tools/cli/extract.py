@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model_store_tools.cli.outputs import named, require_writable, write_json
 from ptynet_plugin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,14 +44,12 @@ def extract(  # noqa: PLR0917 -- the command line's flags, which typer reads off
         raise UsageError(f"--alpha {alpha:g}: a level lies between 0 and 1")
     if decoys < 1:
         raise UsageError(f"--decoys {decoys}: at least 1 is needed")
+    require_writable(named(json_file))
     result = extract_marks(weights, read_key(key), reference=reference, alpha=alpha, decoys=decoys)
     _print(result, to_stderr=json_file == "-")
     if json_file is not None:
         text = json.dumps(result.to_json(), indent=2) + "\n"
-        if json_file == "-":
-            typer.echo(text, nl=False)
-        else:
-            Path(json_file).write_text(text, encoding="utf-8")
+        write_json(json_file, text)
     return EXIT_BY_VERDICT[result.verdict]
 
 

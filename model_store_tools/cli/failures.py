@@ -61,9 +61,11 @@ def _on_one_line(text: str) -> str:
 
 
 def _unexpected(error: Exception) -> str:
-    """Describe a defect without a traceback, whose lines could show secrets."""
+    """Describe what nobody foresaw without a traceback, whose lines could show secrets."""
     if os.environ.get("PTYNET_DEBUG"):
         traceback.print_exception(error)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"  # the disk said no: that is no defect
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].name}, line {frames[-1].lineno}" if frames else "an unknown place"
     return (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model_store_tools.cli.outputs import named, require_writable, write_json, write_whole
 from ptynet_plugin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,23 +40,18 @@ def fidelity(  # noqa: PLR0917 -- the command line's flags, which typer reads of
 
     if pictures < 2:
         raise UsageError(f"--pictures {pictures}: at least 2 are needed to compare two models")
-    for name, path in (("--report", report), ("--json", None if json_file in (None, "-") else Path(str(json_file)))):
-        if path is not None and not path.parent.is_dir():
-            raise UsageError(f"{name} {path}: its folder does not exist")
+    require_writable(report, named(json_file))
     choices = Choices(benign, pictures, feature, weights, slices=report is not None)
     with Console(stderr=True).status("running both models"):
         measured = archive_fidelity(archive, target, choices)
     if report is not None:
         from ptynet_plugin.fidelity.page import render_fidelity  # noqa: PLC0415
 
-        report.write_text(render_fidelity(measured, name=archive.name), encoding="utf-8")
+        write_whole(report, render_fidelity(measured, name=archive.name))
     _print(measured, to_stderr=json_file == "-")
     if json_file is not None:
         text = json.dumps(measured.to_json(), indent=2, allow_nan=False) + "\n"
-        if json_file == "-":
-            typer.echo(text, nl=False)
-        else:
-            Path(json_file).write_text(text, encoding="utf-8")
+        write_json(json_file, text)
     return 0 if measured.ok else 1
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import typer
 
+from model_store_tools.cli.outputs import write_whole
 from ptynet_plugin.claims.claim import Claim
-from ptynet_plugin.errors import UsageError
 from ptynet_plugin.verification.questions import Questions
 from ptynet_plugin.verification.report import render_report
 from ptynet_plugin.verification.result import VerificationResult
@@ -40,12 +38,12 @@ def write_json(path: Path | None, result: VerificationResult) -> None:
     if path is None:
         typer.echo(text, nl=False)
     else:
-        _write(path, text)
+        write_whole(path, text)
 
 
 def write_report(path: Path, result: VerificationResult, questions: Questions) -> None:
     """Write the HTML report."""
-    _write(path, render_report(result, questions))
+    write_whole(path, render_report(result, questions))
 
 
 def _facts(result: VerificationResult, claim: Claim) -> Iterator[tuple[str, str]]:
@@ -77,26 +75,3 @@ def _facts(result: VerificationResult, claim: Claim) -> Iterator[tuple[str, str]
 def _number(log10: float) -> str:
     """Write a number by its decimal logarithm, beyond the range of a float too."""
     return f"{10.0**log10:.2g}" if abs(log10) < LARGEST_EXPONENT else f"1e{log10:+.0f}"
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    scratch: Path | None = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.absolute().parent, prefix=".ptynet-", delete=False, encoding="utf-8"
-        ) as file:
-            scratch = Path(file.name)
-            file.write(text)
-        scratch.chmod(0o666 & ~_umask())
-        scratch.replace(path)
-    except OSError as error:
-        if scratch is not None:
-            scratch.unlink(missing_ok=True)
-        raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -37,9 +37,11 @@ def share_covers(
 
     if not wait > 0:
         raise UsageError(f"--wait is {wait:g} s, expected more than 0")
+    if not noise >= 0:
+        raise UsageError(f"--noise is {noise:g}, expected 0 or more")
     address = parse_address(listen, flag="--listen")
     tls = server_tls(tls_cert, tls_key, address)
-    offer = holder.prepared(read_pictures(pictures, color=color), color=color, noise=noise)
+    offer = holder.prepared(read_pictures(pictures, color=color, flag="DIR"), color=color, noise=noise)
     with holder.listening(address) as listener:
         secret = read_token(token) if token.exists() else _made(token, make_token(token))
         here = Address(address.host, listener.getsockname()[1])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model_store_tools.cli.outputs import named, require_writable
 from ptynet_plugin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     from ptynet_plugin.verification.questions import Questions  # noqa: PLC0415
 
     to_stdout = json_file == "-"
-    _require_folders(report, None if json_file is None or to_stdout else Path(json_file))
+    require_writable(report, named(json_file))
     rate = None if pace is None else parse_pace(pace)
     connection = Connection(parse_headers(header or []), ca_cert, timeout=timeout, retries=retries, pace=rate)
     owner = read_key(key)
@@ -91,7 +92,7 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     if mapped is not None and evidence is not None:
         raise UsageError("--class-map with --evidence: a bundle is checked by the claim's own classes; leave one away")
     pictures = None if covers is None else read_pictures(covers, color=committed.design.color)
-    controls = None if benign is None else read_pictures(benign, color=committed.design.color)
+    controls = None if benign is None else read_pictures(benign, color=committed.design.color, flag="--benign")
     questions = Questions(committed, owner, spec=asked, pictures=pictures, class_map=mapped, benign=controls)
     bundle = _bundle(evidence, folder, questions, owner)
     with open_endpoint(endpoint, spec=asked, connection=connection, names=names, send=send) as suspect:
@@ -133,10 +134,3 @@ def _names(spec: Path | None, asked: InputSpec, claim_folder: Path) -> tuple[str
     if spec is None and not (asked.labels and (beside / asked.labels).is_file()):
         return None
     return class_names(asked, beside) or None
-
-
-def _require_folders(*files: Path | None) -> None:
-    """Make sure before the first question that the answers can be written after the last."""
-    for file in files:
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            raise UsageError(f"{file}: cannot be written; is it a folder, or is its folder missing?")

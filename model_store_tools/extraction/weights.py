@@ -118,8 +118,7 @@ def _legacy(path: Path) -> Iterator[tuple[str, Array]]:
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise TargetError(f"{path}: is no ONNX, safetensors, TorchScript or checkpoint of tensors ({first})") from error
+        raise TargetError(f"{path}: is no ONNX, safetensors, TorchScript or checkpoint of tensors alone") from error
     yield from _flat(value, "", torch.Tensor)
 
 

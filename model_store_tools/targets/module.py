@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
 
@@ -211,8 +212,10 @@ def _state(path: Path) -> dict[str, Tensor]:
         with quietly():
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling raises whatever the file makes it stumble over
+        # torch's own words advise to load such a file unsafely
+        reason = "it holds more than tensors" if isinstance(error, UnpicklingError) else first_line(error)
         raise TargetError(
-            f"{path}: cannot be read as weights alone: {first_line(error)}; save `model.state_dict()` as safetensors"
+            f"{path}: cannot be read as weights alone: {reason}; save `model.state_dict()` as safetensors"
         ) from error
     return _tensors_of(content, path)
 

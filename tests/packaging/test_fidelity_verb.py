@@ -97,7 +97,7 @@ def test_labels_bring_calibration(packaged: tuple[Path, Path], tmp_path: Path) -
         (("--feature", "nope"), "reads a tensor 'nope'"),
         (("--benign", "absent"), "is no folder"),
         (("--pictures", "1"), "at least 2"),
-        (("--report", "absent/f.html"), "its folder does not exist"),
+        (("--report", "absent/f.html"), "absent/f.html: cannot be written; is it a folder, or is its folder missing?"),
     ],
 )
 def test_bad_requests_exit_2(packaged: tuple[Path, Path], arguments: tuple[str, ...], message: str) -> None:
