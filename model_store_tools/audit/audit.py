@@ -18,7 +18,7 @@ from model_store_tools.audit.contract import Attack, Pictures
 from model_store_tools.audit.engines import agreement
 from model_store_tools.audit.price import Price, measure_price
 from model_store_tools.audit.rehearsal import Rehearsal
-from model_store_tools.audit.shares import shares_from
+from model_store_tools.audit.shares import Shares, shares_from
 from model_store_tools.audit.subjects import open_stolen
 from model_store_tools.audit.suite import Evidence, Row, evidence_of, run_suite
 from ptynet_plugin import __version__
@@ -43,6 +43,7 @@ class Effort:
         held_out: Most held-out pictures.
         seed: For all randomness of attacks and shares.
         attacks: Instead of the suite's.
+        shares: Instead of drawing both shares from `data`.
     """
 
     suite: Suite = "quick"
@@ -51,6 +52,7 @@ class Effort:
     held_out: int = 200
     seed: int = 0
     attacks: Sequence[Attack] | None = None
+    shares: Shares | None = None
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def audit_archive(
                 f"{claim.terms.target[:16]}...; give the claim it was packaged under with --claim"
             )
         tell("shares")
-        shares = shares_from(
+        shares = effort.shares or shares_from(
             stolen.artefact,
             effort.data,
             thief=effort.thief,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +13,16 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from model_store_tools.audit.attacks import ALL, attacks_of
+from model_store_tools.audit.attacks import ALL, attacks_of, neural_cleanse, purification
+from model_store_tools.audit.attacks.overwriting import overwrite
 from model_store_tools.audit.contract import HEADINGS, Artefact, Attack
 from model_store_tools.audit.engines import open_engine
 from model_store_tools.audit.on_graph import Step, seams, steps_of
+from ptynet_plugin.network.training import TrainingPlan
 from tests.support.audit_case import AuditCase, case_of, small_target
 
 BY_NAME = {attack.name: attack for attack in ALL}
+LONG = ("overwriting with the thief's own mark", "near-key search, 300 keys")
 CUTS = ("cut branch", "nodes -> benign mean", "nodes -> benign constants")
 OTHER_FORMS = ("TorchScript frozen",)
 TOO_MUCH_HERE = ("clip activations", "project activations 99.9%", "nodes -> zero", "fold one-sided ReLUs")
@@ -35,7 +40,16 @@ def test_the_quick_suite_needs_no_data() -> None:
     assert set(attacks_of("full", real_data=True)) == set(ALL)
 
 
-@pytest.mark.parametrize("name", [name for name in BY_NAME if name not in OTHER_FORMS])
+@pytest.fixture(scope="module", autouse=True)
+def _little_training() -> Iterator[None]:
+    """The auto-encoder's six hundred steps take half a minute; what they do shows in six."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(purification, "STEPS", 6)
+        patch.setattr(neural_cleanse, "STEPS", 6)
+        yield
+
+
+@pytest.mark.parametrize("name", [name for name in BY_NAME if name not in OTHER_FORMS + LONG])
 def test_an_attack_makes_something_that_can_be_asked(name: str, audit_case: AuditCase, scratch: Path) -> None:
     if "OpenVINO" in name:
         pytest.importorskip("openvino", reason="absent: OpenVINO, the extra `audit`")
@@ -84,6 +98,13 @@ def test_fine_tuning_the_last_layer_leaves_the_others_alone(audit_case: AuditCas
     before = _tensors(audit_case.artefact.model)
     after = _tensors(made.artefact.model)
     assert {name for name in before if not np.array_equal(before[name], after[name])} == {"head", "head_bias"}
+
+
+def test_overwriting_leaves_two_marks_that_both_speak(audit_case: AuditCase, scratch: Path) -> None:
+    plan = TrainingPlan(steps=2, batch=32, covers=512, held_out=8)
+    row = audit_case.run(Attack("overwriting", "weights", "test", partial(overwrite, plan=plan)), scratch)
+    assert (row.result, row.kept) == ("survived", 1.0)
+    assert row.note.startswith("the thief's PTYNet recognises ")
 
 
 def test_pruning_zeroes_the_share_it_says(audit_case: AuditCase, scratch: Path) -> None:

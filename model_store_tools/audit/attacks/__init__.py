@@ -14,14 +14,20 @@ from model_store_tools.audit.attacks import (
     crop,
     cut_branch,
     dead_nodes,
+    distillation,
     fine_pruning,
     fine_tuning,
     flip,
     jpeg,
+    knockoff,
     label_smoothing,
+    near_key,
+    neural_cleanse,
     noise,
     optimiser_passes,
+    overwriting,
     pruning,
+    purification,
     replace_nodes,
     resize,
     rotation,
@@ -36,18 +42,17 @@ __all__ = ["ALL", "Suite", "attacks_of"]
 Suite = Literal["quick", "full"]
 
 _FILES = (
-    *(jpeg, blur, noise, bit_depth, crop, resize, flip, rotation, squeezing),
-    *(
-        conversions,
-        pruning,
-        weight_noise,
-        fine_tuning,
-        label_smoothing,
-        adversarial_training,
-        anti_backdoor,
-        fine_pruning,
-    ),
+    # input
+    *(jpeg, blur, noise, bit_depth, crop, resize, flip, rotation, squeezing, purification),
+    # weights
+    *(conversions, pruning, weight_noise, fine_tuning, label_smoothing, adversarial_training, anti_backdoor),
+    *(fine_pruning, overwriting),
+    # extraction
+    *(knockoff, distillation),
+    # structure
     *(dead_nodes, optimiser_passes, round_trips, activations, replace_nodes, cut_branch),
+    # inversion
+    *(neural_cleanse, near_key),
 )
 ALL: tuple[Attack, ...] = tuple(
     sorted((attack for file in _FILES for attack in file.ATTACKS), key=lambda attack: HEADINGS.index(attack.heading))
