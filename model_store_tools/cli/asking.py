@@ -40,12 +40,20 @@ class Asking:
         questions: What to ask.
         resume: The run's file where the user named one.
         bundle: Keeps every question's bytes and is signed at the verdict; None where no evidence is wanted.
+        first: Number of the first test in the folder's ledger; a witness goes on from the owner's.
     """
 
     def __init__(
-        self, folder: Path, questions: Questions, resume: Path | None, *, bundle: BundleWriter | None = None
+        self,
+        folder: Path,
+        questions: Questions,
+        resume: Path | None,
+        *,
+        bundle: BundleWriter | None = None,
+        first: int = 1,
     ) -> None:
         self._folder, self._questions, self._file, self._bundle = folder, questions, resume, bundle
+        self._first = first
         if not questions.owned:
             _note(
                 "warning: this key did not make the claim; its own probes and labels are asked, nothing is registered, and the "
@@ -70,11 +78,11 @@ class Asking:
                     on_registered=self._remember,
                     on_step=on_step,
                     stop=stop,
-                    witness=self._bundle.witness if self._bundle else lambda witnessed: None,
+                    **self._kept(ledger),
                     **options,
                 )
                 if self._bundle is not None and ledger is not None:
-                    self._bundle.finish(result, ledger)
+                    return self._bundle.finish(result, ledger)
                 return result
         except KeyboardInterrupt:
             self._say_how_to_go_on()
@@ -83,10 +91,21 @@ class Asking:
             self._say_how_to_go_on()
             raise
 
+    def _kept(self, ledger: Ledger | None) -> dict[str, Any]:
+        """Give the options of a run whose evidence is kept: it goes on until the adjusted p-value decides as well."""
+        bundle = self._bundle
+        if bundle is None or ledger is None:
+            return {}
+        return {
+            "witness": bundle.witness,
+            "draw_beacon": lambda run: bundle.begin(run, ledger),
+            "allowance": self._questions.claim.allowance,
+        }
+
     def _ledger(self) -> AbstractContextManager[Ledger | None]:
         if not self._questions.owned:
             return nullcontext()
-        return Ledger(self._folder, digest=self._questions.claim.digest)
+        return Ledger(self._folder, digest=self._questions.claim.digest, first=self._first)
 
     def _state(self) -> Path | None:
         if self._file is not None:

@@ -65,6 +65,14 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     evidence: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a signed evidence bundle; its leaves are spent by that.")
     ] = None,
+    tsa: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="With --evidence: authority that stamps the run, before and after."),
+    ] = None,
+    tsa_ca: Annotated[Path | None, typer.Option(help="PEM of the authority's root; else the system's.")] = None,
+    beacon: Annotated[
+        str | None, typer.Option(metavar="URL|FILE", help="With --evidence: a beacon round after that draws the order.")
+    ] = None,
 ) -> int:
     """Ask ENDPOINT whether it carries the mark. Exit 0: shown, 1: not shown, 2: could not be done, 3: neither."""
     from model_store_tools.cli.asking import Asking  # noqa: PLC0415 -- a light start for the other verbs
@@ -94,7 +102,7 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     pictures = None if covers is None else read_pictures(covers, color=committed.design.color)
     controls = None if benign is None else read_pictures(benign, color=committed.design.color, flag="--benign")
     questions = Questions(committed, owner, spec=asked, pictures=pictures, class_map=mapped, benign=controls)
-    bundle = _bundle(evidence, folder, questions, owner)
+    bundle = _bundle(evidence, folder, questions, owner, tsa=tsa, tsa_ca=tsa_ca, beacon=beacon)
     with open_endpoint(endpoint, spec=asked, connection=connection, names=names, send=send) as suspect:
         result = Asking(folder, questions, resume, bundle=bundle).to_verdict(suspect, alpha=alpha, budget=budget)
     if report is not None:
@@ -105,13 +113,28 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     return EXIT_BY_VERDICT[result.verdict]
 
 
-def _bundle(folder: Path | None, claim_folder: Path, questions: Questions, owner: OwnerKey) -> BundleWriter | None:
+def _bundle(
+    folder: Path | None,
+    claim_folder: Path,
+    questions: Questions,
+    owner: OwnerKey,
+    *,
+    tsa: str | None,
+    tsa_ca: Path | None,
+    beacon: str | None,
+) -> BundleWriter | None:
+    from ptynet_plugin.evidence.opening import owner_opens  # noqa: PLC0415
+    from ptynet_plugin.evidence.timestamps import Authority, read_roots  # noqa: PLC0415
     from ptynet_plugin.evidence.writer import BundleWriter  # noqa: PLC0415
 
     if folder is None:
+        if tsa is not None or beacon is not None:
+            raise UsageError("--tsa and --beacon frame a run that is kept as evidence; give --evidence DIR as well")
         return None
     secret = owner.epoch_secret(questions.claim.terms.epoch)
-    return BundleWriter(folder, claim_folder, questions, secret=secret)
+    authority = None if tsa is None else Authority(tsa, read_roots(tsa_ca))
+    opener = owner_opens(questions.claim, claim_folder, secret=secret)
+    return BundleWriter(folder, questions, opener, authority=authority, beacon=beacon)
 
 
 def _asked_spec(spec: Path | None, claim: Claim) -> InputSpec:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 from ptynet_plugin.errors import ClaimError
 
-__all__ = ["MOST_OCTETS", "read_file", "write_files"]
+__all__ = ["MOST_OCTETS", "read_file", "write_beside", "write_files"]
 
 MOST_OCTETS = 64 * 1024 * 1024
 
@@ -62,6 +63,26 @@ def write_files(folder: Path, contents: dict[str, bytes]) -> None:
         raise ClaimError(f"{folder}: cannot be written ({error.strerror})") from error
     finally:
         _remove(unfinished, contents)
+
+
+def write_beside(path: Path, octets: bytes) -> None:
+    """Replace a file of the claim in one step, readable by its owner alone.
+
+    Raises:
+        ClaimError: It cannot be written.
+    """
+    try:
+        handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(octets)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(unfinished).replace(path)
+        finally:
+            Path(unfinished).unlink(missing_ok=True)
+    except OSError as error:
+        raise ClaimError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _write_new(path: Path, octets: bytes) -> None:

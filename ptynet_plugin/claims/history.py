@@ -66,9 +66,14 @@ class Run:
 
 
 class History:
-    """The ledger's lines, taken in one by one; a line that cannot follow the ones before it is refused."""
+    """The ledger's lines, taken in one by one; a line that cannot follow the ones before it is refused.
 
-    def __init__(self) -> None:
+    Args:
+        first: Number of the first test; a witness goes on from the number that the owner's ledger gave him.
+    """
+
+    def __init__(self, *, first: int = 1) -> None:
+        self._first = first
         self._runs: dict[str, dict[str, Any]] = {}
         self._trials: dict[str, dict[int, Trial]] = {}
         self._finished: set[str] = set()
@@ -93,13 +98,15 @@ class History:
                 self._finished.add(line["run"])
             case "disclosed":
                 self._take_disclosure(line["run"], line["symbols"])
+            case "handed-over":
+                self._take_handover(line["run"], line["symbols"])
             case other:
                 raise ClaimError(f"a ledger has no lines of the kind {other!r}")
 
     def number_for(self, endpoint: str) -> int:
         """Give the test number of an endpoint: its first run's, or the next one."""
         numbers = {run["endpoint"]: run["number"] for run in self._runs.values()}
-        return int(numbers.get(endpoint, len(numbers) + 1))
+        return int(numbers.get(endpoint, len(numbers) + self._first))
 
     def run(self, run_id: str) -> Run:
         """Give a run with its own and its endpoint's earlier trials.
@@ -165,6 +172,17 @@ class History:
         if not set(symbols) <= set(self._trials[self._known(run_id)["run"]]):
             raise ClaimError(f"run {run_id} opens symbols that it did not ask")
         self._disclosed[run_id] = frozenset(symbols)
+
+    def _take_handover(self, run_id: str, symbols: list[int]) -> None:
+        opened = frozenset().union(*self._disclosed.values())
+        asked = {symbol for trials in self._trials.values() for symbol in trials}
+        spent = sorted((opened | asked) & set(symbols))
+        if spent:
+            raise ClaimError(
+                f"symbol {spent[0]} is spent already: a reserve is handed over once; commit a claim of another epoch for "
+                "another neutral run"
+            )
+        self._disclosed[self._known(run_id)["run"]] = frozenset(symbols)
 
     def _known(self, run_id: str) -> dict[str, Any]:
         if run_id not in self._runs:

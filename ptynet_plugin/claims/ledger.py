@@ -8,6 +8,7 @@ claim's digest):
     {"kind": "answered", "run", "symbol", "hit", "null_rate", "facts"}      a question without such a line is a miss
     {"kind": "finished", "run", "verdict", "finished", "facts"}
     {"kind": "disclosed", "run", "symbols"}                                 opened in evidence, never asked again anywhere
+    {"kind": "handed-over", "run", "symbols"}                               opened to a witness, who alone asks them, once
 
 The unit of evidence is the symbol, once in the lifetime of (claim, endpoint). A second run against an endpoint
 continues the evidence of the first under the same test number i, whose part of alpha is 6 alpha / (pi^2 i^2);
@@ -41,18 +42,20 @@ class Ledger:
     Args:
         folder: The claim's folder.
         digest: The claim's digest; a ledger of another claim is refused.
+        first: Number of its first test, see `History`.
 
     Raises:
         ClaimError: The folder cannot be written, another run holds the ledger, or the ledger was altered.
     """
 
-    def __init__(self, folder: Path, *, digest: str) -> None:
+    def __init__(self, folder: Path, *, digest: str, first: int = 1) -> None:
         self.path = folder / LEDGER
         self._file = _opened(self.path)
         try:
             if not try_lock(self._file):
                 raise ClaimError(f"{self.path}: another run of this claim is under way; wait for it or stop it first")
-            self.history, self._head, whole = _replayed(_content(self._file, self.path), digest, where=self.path)
+            content = _content(self._file, self.path)
+            self.history, self._head, whole = _replayed(content, digest, History(first=first), where=self.path)
             self._file.truncate(whole)
             self._file.seek(whole)
         except BaseException:
@@ -137,6 +140,14 @@ class Ledger:
         """
         self._append({"kind": "disclosed", "run": run.id, "symbols": symbols})
 
+    def hand_over(self, run: Run, symbols: list[int]) -> None:
+        """Note, before it happens, that these leaves are opened to a witness: nobody else is ever asked these symbols.
+
+        Raises:
+            ClaimError: One of them was asked or opened before.
+        """
+        self._append({"kind": "handed-over", "run": run.id, "symbols": symbols})
+
     def _append(self, fields: dict[str, Any]) -> None:
         line = without_floats({**fields, "previous": self._head})
         octets = canonical_json(line) + b"\n"
@@ -161,7 +172,7 @@ def read_history(folder: Path, *, digest: str) -> History:
         return History()
     try:
         with path.open("rb") as file:
-            return _replayed(_content(file, path), digest, where=path)[0]
+            return _replayed(_content(file, path), digest, History(), where=path)[0]
     except OSError as error:
         raise ClaimError(f"{path}: cannot be read ({error.strerror})") from error
 
@@ -185,14 +196,14 @@ def _content(file: IO[bytes], path: Path) -> bytes:
     return octets
 
 
-def _replayed(octets: bytes, digest: str, *, where: Path) -> tuple[History, str, int]:
+def _replayed(octets: bytes, digest: str, history: History, *, where: Path) -> tuple[History, str, int]:
     """Check the chain and take every line in.
 
     Returns:
         The history, the head of the chain, and the length up to which lines are whole: what a crash cut off in the
         middle of a line was never acted upon.
     """
-    history, head, whole = History(), digest, octets.rfind(b"\n") + 1
+    head, whole = digest, octets.rfind(b"\n") + 1
     for number, line in enumerate(_lines(octets[:whole]), start=1):
         place = f"{where}, line {number}"
         fields = parse_json(line, where=place)

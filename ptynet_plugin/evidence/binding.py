@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 from ptynet_plugin.claims.canonical import parse_json
@@ -19,10 +20,12 @@ def bound_archives(files: Mapping[str, bytes], claim: str) -> list[str]:
         claim: The claim's digest, in hex.
 
     Raises:
-        IntegrityError: Not bound, or the opening does not open the binding.
+        IntegrityError: Not bound, bound to something else, or the opening does not open the binding.
     """
     if "binding.json" not in files:
         raise IntegrityError("binding.json: missing; the claim is bound to no archive")
+    if "binding-opened.json" not in files:
+        raise IntegrityError("binding-opened.json: missing")
     committed = parse_json(files["binding.json"], where="binding.json")["fields"]
     opened = parse_json(files["binding-opened.json"], where="binding-opened.json")["fields"]
     for name, field in opened.items():
@@ -30,4 +33,7 @@ def bound_archives(files: Mapping[str, bytes], claim: str) -> list[str]:
             raise IntegrityError(f"binding-opened.json: {name} does not open the binding")
     if opened["claim"]["value"] != claim:
         raise IntegrityError("binding.json: binds another claim")
+    stamp = files.get("stamp.tsr")
+    if opened["stamp"]["value"] != (None if stamp is None else hashlib.sha256(stamp).hexdigest()):
+        raise IntegrityError("binding.json: binds another stamp than stamp.tsr")
     return [str(digest) for digest in opened["archives"]["value"]]

@@ -12,13 +12,14 @@ from typing import Any
 from ptynet_plugin.claims.canonical import canonical_json, parse_json
 from ptynet_plugin.claims.commitment import Opening, field_digest
 from ptynet_plugin.claims.files import read_file
-from ptynet_plugin.claims.terms import MOST_CLASSES, MOST_COVERS, MOST_SYMBOLS
+from ptynet_plugin.claims.terms import FEWEST_CLASSES_IN_PAIRS, MOST_CLASSES, MOST_COVERS, MOST_SYMBOLS, CopyTerms
 from ptynet_plugin.errors import ClaimError, IntegrityError
-from ptynet_plugin.evidence.envelope import open_envelope
+from ptynet_plugin.evidence.envelope import HANDOVER, open_envelope
 from ptynet_plugin.spec import InputSpec
 
-__all__ = ["Bundle", "OpenedTerms", "read_bundle"]
+__all__ = ["HANDED_OVER", "Bundle", "OpenedTerms", "read_bundle"]
 
+HANDED_OVER = "handover.json"
 _NAME = re.compile(r"[a-z]+/[0-9]+(-[0-9]+)?|[a-z0-9-]+\.[a-z]+")
 _MOST_FILES = 1 << 18
 _MOST_OCTETS = 1 << 31
@@ -37,6 +38,21 @@ class OpenedTerms:
     size: tuple[int, int]
     reserve: int
     signer: str
+    copies: CopyTerms | None = None
+
+    @property
+    def pairs(self) -> bool:
+        """Whether a party's run asks symbols of two labels, either of which is a hit."""
+        return self.copies is not None and self.classes >= FEWEST_CLASSES_IN_PAIRS
+
+    @property
+    def ownership(self) -> range:
+        """Symbols that a party's run asks, see `Terms.ownership`."""
+        if self.copies is None:
+            return range(self.symbols - self.reserve)
+        if self.pairs:
+            return range(self.copies.positions)
+        return range(self.copies.positions + self.copies.quick, self.symbols - self.reserve)
 
 
 @dataclass(frozen=True)
@@ -53,6 +69,7 @@ class Bundle:
         seal: Signature octets of the stamp and beacon value, or None where the claim is unstamped.
         lines: The transcript.
         leaves: Nonce and proof per symbol asked.
+        handover: What the owner signed when he handed the reserve to the witness who signed the bundle; None in a party's.
     """
 
     folder: Path
@@ -64,6 +81,7 @@ class Bundle:
     seal: tuple[bytes, bytes] | None
     lines: tuple[dict[str, Any], ...]
     leaves: tuple[dict[str, Any], ...]
+    handover: Mapping[str, Any] | None = None
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -91,7 +109,11 @@ def _read(folder: Path) -> Bundle:
         digest = field_digest(name, Opening(field["value"], bytes.fromhex(field["nonce"]))).hex()
         if committed["fields"].get(name) != digest:
             raise IntegrityError(f"opened.json: {name} does not open the commitment")
-    if terms.signer != signer:
+    closed = {name for name in committed["fields"] if name.startswith("copies.")} - set(opened["fields"])
+    if closed:
+        raise IntegrityError(f"opened.json: leaves {min(closed)} closed, which says what is asked")
+    handover = _handover(files, terms, signer)
+    if handover is None and terms.signer != signer:
         raise IntegrityError("envelope.json: signed by another than the claim names: another man's bundle")
     return Bundle(
         folder=folder,
@@ -103,7 +125,20 @@ def _read(folder: Path) -> Bundle:
         seal=_seal(opened["seal"]),
         lines=tuple(_canonical(line, "transcript.jsonl") for line in files["transcript.jsonl"].split(b"\n")[:-1]),
         leaves=tuple(_json(files, "leaves.json")),
+        handover=handover,
     )
+
+
+def _handover(files: Mapping[str, bytes], terms: OpenedTerms, signer: str) -> Mapping[str, Any] | None:
+    if HANDED_OVER not in files:
+        return None
+    content, by = open_envelope(files[HANDED_OVER], kind=HANDOVER, where=HANDED_OVER)
+    handover: Mapping[str, Any] = content["predicate"]
+    if by != terms.signer:
+        raise IntegrityError(f"{HANDED_OVER}: signed by another than the claim names: another man's reserve")
+    if signer == terms.signer or handover["witness"] != signer:
+        raise IntegrityError("envelope.json: signed by another than the witness to whom the reserve was handed over")
+    return handover
 
 
 def _signed_files(folder: Path, subjects: list[dict[str, Any]]) -> dict[str, bytes]:
@@ -145,7 +180,16 @@ def _opened(fields: Mapping[str, Any]) -> OpenedTerms:
         size=(int(value["size"][0]), int(value["size"][1])),
         reserve=int(value["reserve"]),
         signer=str(value["signer"]),
+        copies=_copies(value),
     )
+
+
+def _copies(value: Mapping[str, Any]) -> CopyTerms | None:
+    opened = {name.removeprefix("copies."): entry for name, entry in value.items() if name.startswith("copies.")}
+    copies = CopyTerms.model_validate(opened) if opened else None
+    if copies is not None and copies.positions + copies.quick > value["symbols"] - value["reserve"]:
+        raise IntegrityError("opened.json: impossible terms")
+    return copies
 
 
 def _seal(value: Mapping[str, Any] | None) -> tuple[bytes, bytes] | None:

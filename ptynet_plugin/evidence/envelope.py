@@ -14,17 +14,18 @@ from ptynet_plugin.claims.canonical import canonical_json, parse_json
 from ptynet_plugin.claims.signing import is_signed_by, sign, signer
 from ptynet_plugin.errors import ClaimError, IntegrityError
 
-__all__ = ["PREDICATE", "open_envelope", "seal_envelope", "statement"]
+__all__ = ["EVIDENCE", "HANDOVER", "open_envelope", "seal_envelope", "statement"]
 
-PREDICATE = "urn:ptynet:evidence:v1"
+EVIDENCE = "urn:ptynet:evidence:v1"
+HANDOVER = "urn:ptynet:handover:v1"
 _PAYLOAD = "application/vnd.in-toto+json"
 _STATEMENT = "https://in-toto.io/Statement/v1"
 
 
-def statement(digests: Mapping[str, str], predicate: Mapping[str, Any]) -> dict[str, Any]:
+def statement(digests: Mapping[str, str], predicate: Mapping[str, Any], *, kind: str = EVIDENCE) -> dict[str, Any]:
     """Give the statement that these files (name to SHA-256 in hex) go with this predicate."""
     subject = [{"name": name, "digest": {"sha256": digest}} for name, digest in sorted(digests.items())]
-    return {"_type": _STATEMENT, "subject": subject, "predicateType": PREDICATE, "predicate": dict(predicate)}
+    return {"_type": _STATEMENT, "subject": subject, "predicateType": kind, "predicate": dict(predicate)}
 
 
 def seal_envelope(content: Mapping[str, Any], *, secret: bytes) -> bytes:
@@ -38,8 +39,13 @@ def seal_envelope(content: Mapping[str, Any], *, secret: bytes) -> bytes:
     return _envelope(payload, sign(secret, _signed(payload)), signer(secret))
 
 
-def open_envelope(octets: bytes) -> tuple[dict[str, Any], str]:
+def open_envelope(octets: bytes, *, kind: str = EVIDENCE, where: str = "envelope.json") -> tuple[dict[str, Any], str]:
     """Check an envelope's signature.
+
+    Args:
+        octets: The envelope.
+        kind: What its statement must be about, `EVIDENCE` or `HANDOVER`.
+        where: Its file, for messages.
 
     Returns:
         The statement, and the public key that signed it: whether that is the right one is the caller's question.
@@ -48,19 +54,21 @@ def open_envelope(octets: bytes) -> tuple[dict[str, Any], str]:
         IntegrityError: Not an envelope of ours, altered, or signed by nobody.
     """
     try:
-        envelope = parse_json(octets, where="envelope.json")
+        envelope = parse_json(octets, where=where)
         payload = base64.b64decode(envelope["payload"], validate=True)
         entry = envelope["signatures"][0]
         signature, public = base64.b64decode(entry["sig"], validate=True), str(entry["keyid"])
         content = parse_json(payload, where="the signed statement")
     except (ClaimError, KeyError, TypeError, IndexError, binascii.Error, ValueError) as error:
-        raise IntegrityError(f"envelope.json: not an envelope of ours ({error})") from None
+        raise IntegrityError(f"{where}: not an envelope of ours ({error})") from None
     if _envelope(payload, signature, public) != octets:
-        raise IntegrityError("envelope.json: not the one form of its content; it was altered")
+        raise IntegrityError(f"{where}: not the one form of its content; it was altered")
     if not is_signed_by(public, signature, _signed(payload)):
-        raise IntegrityError("envelope.json: the signature does not hold")
+        raise IntegrityError(f"{where}: the signature does not hold")
     if canonical_json(content) != payload:
-        raise IntegrityError("the signed statement: not in its canonical form")
+        raise IntegrityError(f"{where}: the signed statement is not in its canonical form")
+    if not isinstance(content, dict) or (content.get("_type"), content.get("predicateType")) != (_STATEMENT, kind):
+        raise IntegrityError(f"{where}: a statement of another kind than {kind}")
     return content, public
 
 

@@ -4,14 +4,12 @@ stamp.tsr, tsa.pem          the stamp over commitment.json (C1), and the root th
 binding.json                C2: claim, stamp, mark and archives, committed to field by field
 binding-openings.json       its openings; the owner's secret
 binding.tsr                 the stamp over binding.json: between two claimants the earlier of these counts
-renewal-1.tsr, ...          each a stamp over the stamp before it, made before that one's certificate expires
+renewal-1.tsr, ...          stamps over the stamps before them, see `renewing`
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -20,26 +18,27 @@ from ptynet_plugin.claims.canonical import canonical_json
 from ptynet_plugin.claims.claim import Beacon, Claim, Seal
 from ptynet_plugin.claims.commitment import commitment_bytes, hide
 from ptynet_plugin.claims.directory import CLAIMS, claim_file, read_claim
-from ptynet_plugin.claims.files import read_file
+from ptynet_plugin.claims.files import read_file, write_beside
 from ptynet_plugin.claims.ledger import read_history
 from ptynet_plugin.errors import ClaimError
-from ptynet_plugin.evidence.der import read_stamp
+from ptynet_plugin.evidence.renewing import check_chain, renewal_message
 from ptynet_plugin.evidence.timestamps import verify_stamp
 
 __all__ = [
     "BINDING",
+    "BINDING_OPENINGS",
     "BINDING_STAMP",
+    "COMMITMENT",
     "ROOT",
     "STAMP",
     "bind",
     "check_stamps",
-    "last_stamp",
-    "renew",
+    "next_message",
     "seal",
     "stamp_binding",
 ]
 
-STAMP, ROOT = "stamp.tsr", "tsa.pem"
+COMMITMENT, STAMP, ROOT = "commitment.json", "stamp.tsr", "tsa.pem"
 BINDING, BINDING_OPENINGS, BINDING_STAMP = "binding.json", "binding-openings.json", "binding.tsr"
 
 
@@ -123,8 +122,11 @@ def stamp_binding(folder: Path, response: bytes) -> datetime:
     return stamp.time
 
 
-def next_message(folder: Path, *, renew: bool = False) -> Path:
-    """Give the file that the next stamp is for: C1, then C2 once there is one, then the last stamp.
+def next_message(folder: Path, *, renew: bool = False) -> tuple[str, bytes]:
+    """Give what the next stamp is for: C1, then C2 once there is one; or, to renew, the stamps so far.
+
+    Returns:
+        A name for it, and its bytes.
 
     Raises:
         ClaimError: Nothing is left to stamp, or nothing to renew.
@@ -133,43 +135,25 @@ def next_message(folder: Path, *, renew: bool = False) -> Path:
     if renew:
         if not (folder / STAMP).exists():
             raise ClaimError(f"{folder}: not stamped yet, so there is nothing to renew; leave --renew away")
-        return last_stamp(folder)
+        return "the stamps so far", renewal_message(folder)
     if not (folder / STAMP).exists():
-        return folder / "commitment.json"
+        return COMMITMENT, read_file(folder / COMMITMENT)
     if not (folder / BINDING).exists():
         raise ClaimError(f"{folder}: stamped already; bind it to what was made since (ptynet claim bind), or --renew")
     if (folder / BINDING_STAMP).exists():
         raise ClaimError(
             f"{folder}: claim and binding are stamped already; --renew stamps them again before they expire"
         )
-    return folder / BINDING
+    return BINDING, read_file(folder / BINDING)
 
 
-def last_stamp(folder: Path) -> Path:
-    """Give the newest link of the chain of stamps: what a renewal stamps next."""
-    first = folder / (BINDING_STAMP if (folder / BINDING_STAMP).exists() else STAMP)
-    renewals = sorted(folder.glob("renewal-*.tsr"), key=lambda path: int(path.stem.removeprefix("renewal-")))
-    return renewals[-1] if renewals else first
-
-
-def renew(folder: Path, response: bytes, *, roots: bytes) -> Path:
-    """Put a stamp over the newest stamp, before that one's certificate expires.
-
-    Raises:
-        ClaimError: It does not verify.
-    """
-    verify_stamp(response, read_file(last_stamp(folder)), roots=roots)
-    path = folder / f"renewal-{len(list(folder.glob('renewal-*.tsr'))) + 1}.tsr"
-    write_beside(path, response)
-    return path
-
-
-def check_stamps(folder: Path, *, roots: bytes | None = None) -> dict[str, datetime]:
-    """Verify a claim's stamps.
+def check_stamps(folder: Path, *, roots: bytes | None = None, now: datetime | None = None) -> dict[str, datetime]:
+    """Verify a claim's stamps and their renewals.
 
     Args:
         folder: The claim's folder, or a bundle's.
         roots: PEM certificates the checker trusts; the pinned one where None.
+        now: The time of the check; the present where None.
 
     Returns:
         File name to the time of its stamp.
@@ -179,35 +163,10 @@ def check_stamps(folder: Path, *, roots: bytes | None = None) -> dict[str, datet
     """
     trusted = roots or read_file(folder / ROOT)
     times = {}
-    for name, message in ((STAMP, "commitment.json"), (BINDING_STAMP, BINDING)):
+    for name, message in ((STAMP, COMMITMENT), (BINDING_STAMP, BINDING)):
         if (folder / name).exists():
             try:
                 times[name] = verify_stamp(read_file(folder / name), read_file(folder / message), roots=trusted)[0].time
             except ClaimError as error:
                 raise ClaimError(f"{folder / name}: {error}") from None
-    return times
-
-
-def signature_of(folder: Path) -> bytes:
-    """Give the signature octets of a claim's first stamp."""
-    return read_stamp(read_file(folder / STAMP)).signature
-
-
-def write_beside(path: Path, octets: bytes) -> None:
-    """Replace a file of the claim in one step, readable by its owner alone.
-
-    Raises:
-        ClaimError: It cannot be written.
-    """
-    try:
-        handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(octets)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(unfinished).replace(path)
-        finally:
-            Path(unfinished).unlink(missing_ok=True)
-    except OSError as error:
-        raise ClaimError(f"{path}: cannot be written ({error.strerror})") from error
+    return times | check_chain(folder, times, roots=trusted, now=now)

@@ -7,6 +7,7 @@ The authority's root certificate is kept beside the stamp; from then on only tha
 from __future__ import annotations
 
 import ssl
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,37 @@ from ptynet_plugin.claims.files import read_file
 from ptynet_plugin.errors import ClaimError, UsageError
 from ptynet_plugin.evidence.der import Stamp, read_stamp
 
-__all__ = ["certificates_expire", "openssl_command", "read_roots", "request_stamp", "verify_stamp"]
+__all__ = ["Authority", "certificates_expire", "openssl_command", "read_roots", "request_stamp", "verify_stamp"]
 
 _MOST_OCTETS = 1 << 20
 _MEDIA_TYPE = "application/timestamp-query"
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A time-stamping authority, and the roots trusted to vouch for it.
+
+    Attributes:
+        url: HTTP address.
+        roots: PEM certificates.
+        timeout: Seconds per request.
+    """
+
+    url: str
+    roots: bytes
+    timeout: float = 30.0
+
+    def stamp(self, message: bytes) -> tuple[bytes, bytes]:
+        """Have a message stamped, and verify the stamp.
+
+        Returns:
+            The `TimeStampResp`, and the PEM of the root that vouches for it.
+
+        Raises:
+            ClaimError: No stamp, or none that verifies.
+        """
+        response = request_stamp(message, self.url, timeout=self.timeout)
+        return response, verify_stamp(response, message, roots=self.roots)[1]
 
 
 def request_stamp(message: bytes, url: str, *, timeout: float = 30.0) -> bytes:

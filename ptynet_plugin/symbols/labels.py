@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ptynet_plugin.symbols.encoding import encode
 
-__all__ = ["label_of", "label_pairs", "label_table"]
+__all__ = ["label_of", "label_pair_of", "label_pairs", "label_table"]
 
 _WORD = 1 << 64
 
@@ -59,10 +59,15 @@ def label_pairs(nonces: Sequence[bytes], *, salt: bytes, model_id: str, classes:
     """
     pairs = np.empty((len(nonces), 2), dtype=np.int64)
     for symbol, nonce in enumerate(nonces):
-        words = _words(nonce, "label-pair/v1", salt, model_id, classes, symbol)
-        first, other = _below(_checked(classes), words), _below(classes - 1, words)
-        pairs[symbol] = first, other + (other >= first)
+        pairs[symbol] = label_pair_of(symbol, nonce, salt=salt, model_id=model_id, classes=classes)
     return pairs
+
+
+def label_pair_of(symbol: int, nonce: bytes, *, salt: bytes, model_id: str, classes: int) -> tuple[int, int]:
+    """Draw one symbol's pair of labels, as `label_pairs` does for all."""
+    words = _words(nonce, "label-pair/v1", salt, model_id, classes, symbol)
+    first, other = _below(_checked(classes), words), _below(classes - 1, words)
+    return first, other + (other >= first)
 
 
 def _words(nonce: bytes, *purpose: int | str | bytes) -> Iterator[int]:

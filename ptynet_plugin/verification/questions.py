@@ -6,7 +6,8 @@ Every picture is hashed against its leaf before it is sent, so that no run can b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,17 @@ from ptynet_plugin.statistics.class_map import ClassMap
 from ptynet_plugin.verification.endpoint import Picture
 from ptynet_plugin.verification.pictures import adapt_channels
 
-__all__ = ["Questions"]
+__all__ = ["PictureSource", "Questions"]
+
+
+class PictureSource(Protocol):
+    """Where the committed pictures and their controls come from: made with the key, see `ProbeMaker`, or kept in files."""
+
+    def probe(self, symbol: int, cover: int, size: tuple[int, int]) -> Picture:
+        """Give a committed picture."""
+
+    def cover(self, symbol: int, cover: int, size: tuple[int, int]) -> Picture:
+        """Give a benign picture of the same kind."""
 
 
 class Questions:
@@ -69,11 +80,23 @@ class Questions:
             )
         self.owned = claim.belongs_to(secret)
         self._labels, self._pairs = claim.labels(secret), claim.pairs(secret)
-        self._nonces = claim.nonces(secret)
-        self._maker = ProbeMaker(key.probe_secret(), claim.design, pictures=pictures)
+        self._nonces: Mapping[int, bytes] = dict(enumerate(claim.nonces(secret)))
+        self._maker: PictureSource = ProbeMaker(key.probe_secret(), claim.design, pictures=pictures)
+        self._prepare()
+
+    def _prepare(self) -> None:
         self._made: tuple[int, list[Picture]] = (-1, [])
-        self._size = _asked_size(self.spec, terms.size)
-        adapt_channels(np.zeros((1, 1, claim.design.channels), np.uint8), self.spec.channels)
+        self._size = _asked_size(self.spec, self.claim.terms.size)
+        adapt_channels(np.zeros((1, 1, self.claim.design.channels), np.uint8), self.spec.channels)
+
+    def order(self, run_id: str, *, beacon: bytes = b"") -> list[int]:
+        """Give the symbols in the order in which a run must ask them, see `Claim.order`."""
+        return self.claim.order(run_id, beacon=beacon)
+
+    @property
+    def chance(self) -> float:
+        """Chance of a hit without the key, where no class map says otherwise."""
+        return self.claim.terms.null_rate
 
     def label(self, symbol: int) -> int:
         """Give the one label of a symbol that is no pair's."""
@@ -112,7 +135,11 @@ class Questions:
             picture = self._benign[symbol % len(self._benign)]
             whole = adapt_channels(picture, self.spec.channels)
             return whole if whole.shape[:2] == self._size else resize(whole, self._size)
-        return self._adapted(self._maker.cover(symbol, self.claim.terms.covers, self.claim.terms.size))
+        return self._adapted(self.committed_control(symbol))
+
+    def committed_control(self, symbol: int) -> Picture:
+        """Make the same benign picture at the claim's size, by the key alone."""
+        return self._maker.cover(symbol, self.claim.terms.covers, self.claim.terms.size)
 
     def require_committed(self, symbol: int) -> None:
         """Hash a symbol's pictures against its leaf.

@@ -90,6 +90,8 @@ class RunState(BaseModel):
         earlier: Hits and misses of earlier runs on the same endpoint, in order.
         earlier_null_rates: Their own null rates, None for 1/C.
         class_map: What the endpoint answers for each class of the claim; None where they are the claim's classes.
+        allowance: Bits by which the evidence must exceed the level before the run ends early; 0 where the raw level will do.
+        beacon: Octets in hex of a public beacon round after the registration, on which the order depends too; "" without.
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
@@ -110,6 +112,8 @@ class RunState(BaseModel):
     earlier: list[bool] = Field(default_factory=list)
     earlier_null_rates: list[float | None] = Field(default_factory=list)
     class_map: list[int | None] | None = None
+    allowance: int = Field(default=0, ge=0, le=64)
+    beacon: str = Field(default="", pattern=r"^(?:[0-9a-f]{2})*$")
 
     @property
     def probes(self) -> list[Query]:

@@ -89,6 +89,8 @@ def run_protocol(
     state: Path | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
     on_registered: Callable[[RunState], None] = lambda run: None,
+    draw_beacon: Callable[[RunState], bytes] = lambda run: b"",
+    allowance: int = 0,
     witness: Callable[[Witnessed], None] = lambda witnessed: None,
     stop: Callable[[], bool] = lambda: False,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -106,6 +108,10 @@ def run_protocol(
             run's id.
         on_step: Told after every symbol.
         on_registered: Told once, before the first probe.
+        draw_beacon: Called once in the lifetime of a run, between its registration and the drawing of its order; gives the
+            octets of a public beacon round after the registration, or nothing.
+        allowance: Bits by which the evidence must exceed what `alpha` needs before the run ends early. The verdict is decided
+            on the raw value all the same.
         witness: Handed every question with its exact bytes.
         stop: Asked between questions; True ends the run.
         now: The time, with zone.
@@ -127,6 +133,9 @@ def run_protocol(
     identity = endpoint.info().identity
     terms: _Terms = {"alpha": alpha, "budget": budget, "ledger": ledger, "class_map": questions.class_map}
     registration = resume(resumed, claim, identity, **terms) if resumed else begin(claim, identity, **terms, now=now)
+    if resumed is None:
+        registration.run.allowance = allowance
+        registration.run.beacon = draw_beacon(registration.run).hex()
     if state is not None and state.is_dir():
         state = state / f"{registration.run.run_id}.json"
     runner = _Runner(endpoint, questions, registration, state=state, on_step=on_step, witness=witness, now=now)
@@ -164,14 +173,15 @@ class _Runner:
         self._fatal: BrokenScores | None = None
         self._evidence: list[float] = []
         claim, run = questions.claim, self._run
-        self._order = [symbol for symbol in claim.order(run.run_id) if symbol not in registration.spent_before]
+        drawn = questions.order(run.run_id, beacon=bytes.fromhex(run.beacon))
+        self._order = [symbol for symbol in drawn if symbol not in registration.spent_before]
         most = min(run.budget // run.covers, len(self._order))
         if most == 0:
             raise ClaimError(
                 f"every symbol of the claim was asked at {run.endpoint} already, and a symbol counts once; commit a claim "
                 "of another epoch"
             )
-        self._test = SequentialTest(claim.terms.null_rate, alpha=run.alpha_spent, budget=most)
+        self._test = SequentialTest(questions.chance, alpha=run.alpha_spent, budget=most)
         for hit, rate in zip(run.earlier, run.earlier_null_rates, strict=True):
             self._test.evidence.update(hit, rate)
         registration.reconcile(questions.null_rate)
@@ -183,12 +193,18 @@ class _Runner:
             self._observe(outcome)
         asked = {query.symbol for query in self._run.probes}
         for symbol in (symbol for symbol in self._order if symbol not in asked):
-            if self._test.verdict is not None:
+            if self._is_decided():
                 break
             if stop():
                 raise Interrupted(f"interrupted after {self._test.asked} symbols, no verdict yet")
             self._ask_symbol(symbol)
         return self._result()
+
+    def _is_decided(self) -> bool:
+        test, needed = self._test, math.log10(self._run.alpha_spent)
+        if test.verdict != "shown" or test.remaining <= 0:
+            return test.verdict is not None
+        return test.log10_p_adjusted(self._run.allowance) <= needed
 
     def _ask_symbol(self, symbol: int) -> None:
         if self._questions.owned:
