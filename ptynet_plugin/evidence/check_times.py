@@ -47,10 +47,10 @@ def check_times(
     drawn = _beacon(bundle, opened)
     asked = [datetime.fromisoformat(line["at"]) for line in bundle.lines if line["entry"] == "question"]
     first_allowed = max(opened, drawn.published if drawn else opened) - SKEW
-    if asked and (asked != sorted(asked) or asked[0] < first_allowed):
+    if any(at < first_allowed for at in asked):
         raise IntegrityError("transcript.jsonl: asked before its header was stamped or its order drawn")
     if AFTER in framed and datetime.fromisoformat(last["finished"]) > framed[AFTER] + SKEW:
-        raise IntegrityError(f"{AFTER}: earlier than the verdict under it")
+        raise IntegrityError(f"{BEFORE}, {AFTER}: not around the run, whose verdict is later")
     _check_handover(bundle, drawn)
     grade = grade_of(
         claim_stamped=bundle.seal is not None, run_stamped=bool(framed), witnessed=bundle.handover is not None
@@ -82,7 +82,7 @@ def _runs_stamps(bundle: Bundle, roots: bytes | None, claimed: datetime) -> dict
     if not present:
         return {}
     if len(present) == 1 or bundle.seal is None:
-        raise IntegrityError(f"{present[0]}: stamped without its counterpart, or under an unstamped claim")
+        raise IntegrityError(f"{BEFORE}: without its counterpart, or under an unstamped claim")
     times = {}
     for name, message in ((BEFORE, HEADER), (AFTER, "transcript.jsonl")):
         try:
@@ -91,7 +91,7 @@ def _runs_stamps(bundle: Bundle, roots: bytes | None, claimed: datetime) -> dict
             raise IntegrityError(f"{name}: {error}") from None
         times[name] = stamp.time
     if not claimed <= times[BEFORE] <= times[AFTER]:
-        raise IntegrityError(f"{BEFORE}: not between the claim's stamp and {AFTER}")
+        raise IntegrityError(f"{BEFORE}, {AFTER}: not around the run, or before the claim's stamp")
     return times
 
 
@@ -113,7 +113,7 @@ def _check_handover(bundle: Bundle, drawn: Round | None) -> None:
     if told is None:
         return
     if drawn is None:
-        raise IntegrityError("transcript.jsonl: a witness's order is drawn by a beacon, and here is none")
+        raise IntegrityError(f"{HANDED_OVER}: a witness's order is drawn by a beacon, and here is none")
     for name, said in (("claim", head["claim"]), ("endpoint", head["endpoint"]), ("alpha", head["alpha"])):
         if told[name] != said:
             raise IntegrityError(f"{HANDED_OVER}: was made for another {name} than {said}")

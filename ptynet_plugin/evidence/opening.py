@@ -18,7 +18,8 @@ from ptynet_plugin.evidence.sealing import BINDING, BINDING_OPENINGS, BINDING_ST
 __all__ = ["OPENED", "Opener", "claims_files", "opened_fields", "owner_opens"]
 
 OPENED = ("root", "symbols", "target", "spec", "classes", "covers", "size", "statistic", "reserve", "signer")
-"""Fields of C1 that a bundle opens, with those named `copies.*` where the claim is for copies; how probes are made and what PTYNet fires at stay closed."""
+"""Fields of C1 that a bundle opens, with those named `copies.*` where the claim has them; how probes are made and what PTYNet
+fires at stay closed."""
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def check_chain(
         wrong = {name for name in listed if name not in times and name not in found}
         wrong |= {name for name in listed if name not in wrong and listed[name] != _digest(folder / name)}
         wrong |= {name for name, time in alive.items() if name not in listed and time < moment}
-        if wrong or path.name != f"renewal-{number}.tsr":
+        if wrong or not listed or path.name != f"renewal-{number}.tsr":
             raise ClaimError(
                 f"{path.name}: does not renew the stamps before it ({min(wrong, default='one is missing')})"
             )

@@ -6,6 +6,7 @@ stands in its way.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import io
@@ -20,7 +21,7 @@ from ptynet_plugin.claims.canonical import canonical_json
 from ptynet_plugin.errors import IntegrityError
 from ptynet_plugin.evidence import check_bundle as alone
 from ptynet_plugin.evidence.checking import check_bundle
-from ptynet_plugin.evidence.envelope import open_envelope, seal_envelope
+from ptynet_plugin.evidence.envelope import seal_envelope
 
 __all__ = ["ATTEMPTS", "edit_transcript", "sign_again", "tamper"]
 
@@ -31,21 +32,27 @@ _STRANGER = bytes(32)
 
 
 def sign_again(
-    folder: Path, change: Callable[[dict[str, Any]], object] = lambda content: None, *, secret: bytes
+    folder: Path,
+    change: Callable[[dict[str, Any]], object] = lambda content: None,
+    *,
+    secret: bytes,
+    envelope: str = "envelope.json",
 ) -> None:
     """Sign whatever the folder holds now.
 
     Args:
-        folder: A bundle.
+        folder: A bundle, or a hand-over.
         change: Edits the statement before it is signed.
         secret: The secret of the epoch whose key signs.
+        envelope: The file of the signed statement, `handover.json` in a hand-over.
     """
-    content, _ = open_envelope((folder / "envelope.json").read_bytes())
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "envelope.json"]
+    octets = (folder / envelope).read_bytes()
+    content = json.loads(base64.b64decode(json.loads(octets)["payload"]))
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != envelope]
     digests = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     content["subject"] = [{"name": name, "digest": {"sha256": digests[name]}} for name in sorted(digests)]
     change(content)
-    (folder / "envelope.json").write_bytes(seal_envelope(content, secret=secret))
+    (folder / envelope).write_bytes(seal_envelope(content, secret=secret))
 
 
 def edit_transcript(folder: Path, change: Edit, *, secret: bytes, chain: bool = True) -> None:
@@ -59,6 +66,7 @@ def edit_transcript(folder: Path, change: Edit, *, secret: bytes, chain: bool = 
         written.append(canonical_json(line) + b"\n")
         previous = hashlib.sha256(written[-1]).hexdigest()
     (folder / "transcript.jsonl").write_bytes(b"".join(written))
+    (folder / "run.json").write_bytes(written[0].rstrip(b"\n"))
     sign_again(folder, lambda content: content["predicate"].update(head=previous), secret=secret)
 
 

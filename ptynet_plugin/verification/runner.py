@@ -172,7 +172,7 @@ class _Runner:
         self._error: EndpointError | None = None
         self._fatal: BrokenScores | None = None
         self._evidence: list[float] = []
-        claim, run = questions.claim, self._run
+        run = self._run
         drawn = questions.order(run.run_id, beacon=bytes.fromhex(run.beacon))
         self._order = [symbol for symbol in drawn if symbol not in registration.spent_before]
         most = min(run.budget // run.covers, len(self._order))

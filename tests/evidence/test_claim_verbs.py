@@ -16,6 +16,7 @@ from ptynet_plugin.evidence import check_bundle as alone
 from ptynet_plugin.keyfile import write_key
 from ptynet_plugin.keys import OwnerKey
 from tests.support.authority import Authority
+from tests.support.beacons import serving_beacon
 from tests.support.packaging_case import PackagingCase
 from tests.support.quick_mark import KEY
 
@@ -72,6 +73,51 @@ def test_from_commitment_to_a_checked_bundle(
     assert alone.check(bundle) == "shown"
     statement = (bundle / "transcript.jsonl").read_text().splitlines()[-1]
     assert json.loads(statement)["allowance"] == 40
+
+
+def test_a_neutral_person_witnesses_the_reserve(
+    case: PackagingCase, key: Path, authority: Authority, tmp_path: Path
+) -> None:
+    """Every verb of a witnessed run, in order, and what each refuses."""
+    write_key(tmp_path / "witness.key", OwnerKey(bytes(range(100, 132))))
+    public = done("claim", "witness-key", "--key", tmp_path / "witness.key").strip()
+    claim = case.folder / "CLAIM"
+    terms = ("--target", case.target, "--spec", case.folder / "SPEC.toml", "--mark", case.folder / "MARK")
+    done("claim", "commit", "--key", key, *terms, "--reserve", "20", "--out", claim)
+    trusted = ("--tsa", authority.url, "--tsa-ca", authority.root)
+    with serving_beacon() as beacon:
+        assert "allowance 2^20" in done("claim", "stamp", claim, *trusted, "--beacon", beacon)
+        archive = package(case, claim)
+        suspect, handover, bundle = f"file:{archive}", tmp_path / "HANDOVER", tmp_path / "bundle"
+        done("claim", "handover", claim, suspect, "--key", key, "--witness", public, "--out", handover)
+        again = run("claim", "handover", claim, suspect, "--key", key, "--witness", public, "--out", tmp_path / "again")
+        assert (again.exit_code, "handed over once" in again.output) == (2, True)
+        asking = ("--key", tmp_path / "witness.key", "--beacon", beacon, "--out", bundle, *trusted)
+        other = run("claim", "witness", handover, f"file:{case.target}", *asking)
+        assert (other.exit_code, "was handed over against" in other.output) == (2, True)
+        stranger = run("claim", "witness", handover, suspect, "--key", key, *asking[2:])
+        assert (stranger.exit_code, "handed over to the witness" in stranger.output) == (2, True)
+        printed = done("claim", "witness", handover, suspect, *asking)
+    assert "witnessed" in printed
+    checked = done("claim", "check", bundle, "--tsa-ca", authority.root, "--witness", public)
+    assert "VALID: SHOWN" in checked
+    assert "within the level" in checked
+    assert alone.check(bundle) == "shown"
+    refused = run("claim", "check", bundle, "--witness", "00" * 32)
+    assert (refused.exit_code, "not by the witness" in refused.output) == (1, True)
+
+
+def test_a_run_is_stamped_before_and_after(
+    case: PackagingCase, key: Path, committed: Path, authority: Authority
+) -> None:
+    trusted = ("--tsa", authority.url, "--tsa-ca", authority.root)
+    done("claim", "stamp", committed, *trusted)
+    archive, bundle = package(case, committed), case.folder / "evidence"
+    asked = ("verify", f"file:{archive}", "--key", key, "--mark", case.folder / "MARK", "--claim", committed)
+    alone_given = run(*asked, *trusted)
+    assert (alone_given.exit_code, "give --evidence DIR as well" in alone_given.output) == (2, True)
+    assert "grade      stamped" in done(*asked, "--evidence", bundle, *trusted)
+    assert alone.check(bundle) == "shown"
 
 
 def test_the_audit_cheats_in_vain(case: PackagingCase, key: Path, committed: Path) -> None:

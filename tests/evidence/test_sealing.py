@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from ptynet_plugin.claims import Ledger, read_claim, write_claim
+from ptynet_plugin.claims.canonical import canonical_json
 from ptynet_plugin.errors import ClaimError, UsageError
-from ptynet_plugin.evidence.beacon import fetch_beacon
+from ptynet_plugin.evidence.beacon import fetch_beacon, fetch_round
 from ptynet_plugin.evidence.der import read_stamp
-from ptynet_plugin.evidence.sealing import bind, check_stamps, last_stamp, renew, seal, stamp_binding
+from ptynet_plugin.evidence.renewing import renew, renewal_message
+from ptynet_plugin.evidence.sealing import bind, check_stamps, seal, stamp_binding
 from ptynet_plugin.evidence.timestamps import (
     certificates_expire,
     openssl_command,
@@ -21,7 +23,8 @@ from ptynet_plugin.evidence.timestamps import (
     request_stamp,
     verify_stamp,
 )
-from tests.support.authority import Authority, openssl
+from tests.support.authority import Authority, make_authority, openssl
+from tests.support.beacons import serving_beacon
 from tests.support.small_claims import SECRET, make_claim
 
 
@@ -205,13 +208,62 @@ def test_stamps_are_checked_against_the_pinned_root_by_name(sealed: Path, other_
 
 
 def test_renewals_form_a_chain(sealed: Path, authority: Authority, roots: bytes) -> None:
-    assert last_stamp(sealed).name == "stamp.tsr"
-    first = renew(sealed, authority.stamp((sealed / "stamp.tsr").read_bytes()), roots=roots)
-    assert last_stamp(sealed) == first
-    second = renew(sealed, authority.stamp(first.read_bytes()), roots=roots)
-    assert (first.name, second.name) == ("renewal-1.tsr", "renewal-2.tsr")
+    first = renew(sealed, authority.stamp(renewal_message(sealed)), roots=roots)
     with pytest.raises(ClaimError, match="does not verify"):
-        renew(sealed, authority.stamp(first.read_bytes()), roots=roots)
+        renew(sealed, authority.stamp(b"something else"), roots=roots)
+    second = renew(sealed, authority.stamp(renewal_message(sealed)), roots=roots)
+    assert (first.name, second.name) == ("renewal-1.tsr", "renewal-2.tsr")
+    assert list(check_stamps(sealed)) == ["stamp.tsr", "renewal-1.tsr", "renewal-2.tsr"]
+
+
+def test_a_binding_stamped_after_a_renewal_is_renewed_with_the_next(
+    sealed: Path, authority: Authority, roots: bytes
+) -> None:
+    renew(sealed, authority.stamp(renewal_message(sealed)), roots=roots)
+    stamp_binding(sealed, authority.stamp(bind(sealed, secret=SECRET, mark="aa" * 32, archives=[])))
+    renew(sealed, authority.stamp(renewal_message(sealed)), roots=roots)
+    assert set(check_stamps(sealed)) == {"stamp.tsr", "binding.tsr", "renewal-1.tsr", "renewal-2.tsr"}
+    assert set(json.loads((sealed / "renewal-2.json").read_bytes())["stamps"]) == {
+        "stamp.tsr",
+        "binding.tsr",
+        "renewal-1.tsr",
+    }
+
+
+def test_a_stamp_that_expired_is_refused_unless_it_was_renewed_before(
+    sealed: Path, tmp_path: Path, authority: Authority, roots: bytes
+) -> None:
+    expired = certificates_expire((sealed / "stamp.tsr").read_bytes()) + timedelta(days=1)
+    assert check_stamps(sealed, now=expired - timedelta(days=2))
+    with pytest.raises(ClaimError, match=r"stamp\.tsr: a certificate in it expired on .* before it was renewed"):
+        check_stamps(sealed, now=expired)
+    folder = tmp_path / "longer"
+    folder.mkdir()
+    make_authority(folder, "Longer TSA", days=90)
+    longer = Authority("", folder / "ca.pem", folder)
+    renew(sealed, longer.stamp(renewal_message(sealed)), roots=roots + longer.root.read_bytes())
+    assert check_stamps(sealed, roots=roots + longer.root.read_bytes(), now=expired)
+
+
+def test_a_renewal_of_other_stamps_is_refused(sealed: Path, authority: Authority, roots: bytes) -> None:
+    renew(sealed, authority.stamp(renewal_message(sealed)), roots=roots)
+    message = json.loads((sealed / "renewal-1.json").read_bytes())
+    for stamps in ({"stamp.tsr": "00" * 32}, {}, {"stamp.tsr": message["stamps"]["stamp.tsr"], "other.tsr": "00" * 32}):
+        altered = canonical_json(message | {"stamps": stamps})
+        (sealed / "renewal-1.json").write_bytes(altered)
+        (sealed / "renewal-1.tsr").write_bytes(authority.stamp(altered))
+        with pytest.raises(ClaimError, match=r"renewal-1\.tsr: does not renew the stamps before it"):
+            check_stamps(sealed)
+
+
+def test_the_first_round_after_the_stamp_is_taken_from_an_address() -> None:
+    """No choice of a round is left: the next one is waited for."""
+    waited: list[float] = []
+    with serving_beacon(period=3) as url:
+        after = datetime.now(UTC)
+        drawn = fetch_round(url, after=after, wait=waited.append)
+    assert after < drawn.published <= after + timedelta(seconds=3)
+    assert 0 <= waited[0] <= 3
 
 
 def test_a_file_without_certificates_is_no_root(tmp_path: Path) -> None:

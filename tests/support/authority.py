@@ -83,18 +83,18 @@ def openssl(folder: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def make_authority(folder: Path, name: str) -> None:
+def make_authority(folder: Path, name: str, *, days: int = 30) -> None:
     """Make the keys and certificates of an authority under a root of its own."""
     (folder / "ca.cnf").write_text(CONFIG.format(name=f"{name} root", folder=folder))
     (folder / "tsa.cnf").write_text(CONFIG.format(name=name, folder=folder))
     (folder / "serial").write_text("01\n")
+    lasting = ("-days", str(days))
     curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl(
-        folder, "req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-config", "ca.cnf", "-extensions", "ca"
-    )
+    rooted = ("-keyout", "ca.key", "-out", "ca.pem", "-config", "ca.cnf", "-extensions", "ca")
+    openssl(folder, "req", "-x509", *curve, *rooted, *lasting)
     openssl(folder, "req", *curve, "-keyout", "tsa.key", "-out", "tsa.csr", "-config", "tsa.cnf")
     signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "tsa.cnf", "-extensions", "tsa")
-    openssl(folder, "x509", "-req", "-in", "tsa.csr", *signed, "-out", "tsa.pem", "-days", "30")
+    openssl(folder, "x509", "-req", "-in", "tsa.csr", *signed, "-out", "tsa.pem", *lasting)
 
 
 def serving(folder: Path) -> Iterator[Authority]:

@@ -13,6 +13,9 @@ import numpy as np
 from PIL import Image
 
 from ptynet_plugin.claims import Claim, Ledger, commit, read_claim, write_claim
+from ptynet_plugin.claims.terms import CopyTerms
+from ptynet_plugin.evidence.opening import owner_opens
+from ptynet_plugin.evidence.timestamps import Authority
 from ptynet_plugin.evidence.writer import BundleWriter
 from ptynet_plugin.images.encode import encode
 from ptynet_plugin.images.probes import ProbeDesign, ProbeMaker
@@ -21,6 +24,7 @@ from ptynet_plugin.spec import InputSpec
 from ptynet_plugin.verification.endpoint import Answer, EndpointInfo
 from ptynet_plugin.verification.pictures import compress
 from ptynet_plugin.verification.questions import Questions
+from ptynet_plugin.verification.result import VerificationResult
 from ptynet_plugin.verification.runner import run_protocol
 
 KEY = OwnerKey(bytes(range(32)))
@@ -45,10 +49,11 @@ class Suspect:
     form: str = "tensor"
     faithful: Callable[[int], bool] = lambda symbol: True
     known: dict[bytes, int] = field(default_factory=dict)
+    symbols: range | None = None
 
     def __post_init__(self) -> None:
         terms = self.questions.claim.terms
-        for symbol in range(terms.symbols):
+        for symbol in self.symbols if self.symbols is not None else range(terms.symbols):
             for cover in range(terms.covers):
                 self.known[self.questions.probe(symbol, cover).tobytes()] = symbol
 
@@ -61,7 +66,8 @@ class Suspect:
     def ask(self, picture: np.ndarray) -> Answer:
         symbol = self.known.get(picture.tobytes())
         hit = symbol is not None and self.faithful(symbol)
-        top = self.questions.label(symbol) if hit and symbol is not None else 0
+        accepted = self.questions.accepted(symbol) if hit and symbol is not None else (0,)
+        top = accepted[(symbol or 0) % len(accepted)]
         return Answer(top, None, "labels", self._body(picture), json.dumps({"top": top}).encode(), 0.001)
 
     def close(self) -> None:
@@ -84,7 +90,13 @@ class Suspect:
 
 
 def make_questions(
-    *, covers: int = 1, spec: InputSpec = SPEC, symbols: int = 48, claim_folder: Path | None = None
+    *,
+    covers: int = 1,
+    spec: InputSpec = SPEC,
+    symbols: int = 48,
+    reserve: int | None = None,
+    copies: CopyTerms | None = None,
+    claim_folder: Path | None = None,
 ) -> Questions:
     maker = ProbeMaker(KEY.probe_secret(), ProbeDesign(color="RGB", bits=64, symbols=symbols))
     claim: Claim = (
@@ -99,6 +111,8 @@ def make_questions(
             tau=0.84,
             margin=0.2,
             covers=covers,
+            reserve=reserve,
+            copies=copies,
         )
     )
     return Questions(claim, KEY)
@@ -113,13 +127,31 @@ def make_bundle(
     faithful: Callable[[int], bool] = lambda symbol: True,
     alpha: float = 1e-9,
     budget: int = 40,
+    authority: Authority | None = None,
+    beacon: str | None = None,
 ) -> str:
     """Run the protocol and write its bundle; gives the verdict."""
     if not claim_folder.exists():
         write_claim(claim_folder, questions.claim)
-    writer = BundleWriter(folder, claim_folder, questions, secret=SECRET)
+    opener = owner_opens(questions.claim, claim_folder, secret=SECRET)
+    writer = BundleWriter(folder, questions, opener, authority=authority, beacon=beacon)
+    suspect = Suspect(questions, form=form, faithful=faithful)
     with Ledger(claim_folder, digest=questions.claim.digest) as ledger:
-        suspect = Suspect(questions, form=form, faithful=faithful)
-        result = run_protocol(suspect, questions, alpha=alpha, budget=budget, ledger=ledger, witness=writer.witness)
-        writer.finish(result, ledger)
-    return result.verdict
+        return ask(writer, suspect, ledger, alpha=alpha, budget=budget).verdict
+
+
+def ask(
+    writer: BundleWriter, suspect: Suspect, ledger: Ledger, *, alpha: float = 1e-9, budget: int = 40
+) -> VerificationResult:
+    """Run the protocol as `verify --evidence` does, and finish the bundle."""
+    result = run_protocol(
+        suspect,
+        suspect.questions,
+        alpha=alpha,
+        budget=budget,
+        ledger=ledger,
+        witness=writer.witness,
+        draw_beacon=lambda run: writer.begin(run, ledger),
+        allowance=suspect.questions.claim.allowance,
+    )
+    return writer.finish(result, ledger)

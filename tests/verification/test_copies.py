@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 
 from ptynet_plugin.claims.terms import CopyTerms
-from ptynet_plugin.errors import UsageError
-from ptynet_plugin.evidence.writer import BundleWriter
 from ptynet_plugin.statistics.class_map import ClassMap
 from ptynet_plugin.verification.questions import Questions
 from ptynet_plugin.verification.report import render_report
@@ -109,9 +107,3 @@ def test_covers_that_hit_both_labels_of_a_pair_are_no_agreement(tmp_path: Path) 
     result = case.verify(answer, budget=30)
     assert sum(query.hit for query in result.run.probes) == 2 * result.symbols > 0
     assert result.hits == 0
-
-
-def test_no_bundle_is_written_or_believed_for_copies(case: Case, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="this claim is for copies"):
-        BundleWriter(tmp_path / "bundle", case.folder, case.questions, secret=KEY.epoch_secret())
-    assert not (tmp_path / "bundle").exists()
