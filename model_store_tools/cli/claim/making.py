@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from model_store_tools.cli.claim.flags import ClaimFolder, KeyOption
-from ptynet_plugin.errors import ClaimError
+from ptynet_plugin.errors import ClaimError, UsageError
 
 if TYPE_CHECKING:
     from ptynet_plugin.images.carriers import Color
