@@ -245,3 +245,10 @@ def test_missing_folders_are_named(verb: tuple[str, ...], message: str) -> None:
 def test_there_is_nothing_to_renew_before_the_first_stamp(committed: Path) -> None:
     result = run("claim", "stamp", committed, "--tsa", "http://127.0.0.1:9/", "--renew")
     assert (result.exit_code, "nothing to renew" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize("verb", [("check",), ("audit", "--bundle")])
+def test_a_bundle_that_is_not_there_could_not_be_checked(tmp_path: Path, verb: tuple[str, ...]) -> None:
+    result = run("claim", *verb, tmp_path / "absent")
+    assert result.exit_code == 2
+    assert "absent: no such folder; a bundle is the folder that `ptynet verify --evidence` wrote" in result.output

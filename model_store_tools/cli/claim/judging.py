@@ -30,6 +30,7 @@ def check(
     from ptynet_plugin.evidence.checking import check_bundle  # noqa: PLC0415
     from ptynet_plugin.evidence.timestamps import read_roots  # noqa: PLC0415
 
+    _require_bundle(bundle)
     roots = read_roots(tsa_ca) if tsa_ca else None
     checked = check_bundle(bundle, roots=roots, archives=[archive_digest(path) for path in archive or []])
     if witness is not None and checked.witness != witness.strip().lower():
@@ -40,6 +41,12 @@ def check(
     for name, value in _facts(checked):
         typer.echo(f"  {name:<12} {value}")
     return EXIT_BY_VERDICT[checked.verdict]
+
+
+def _require_bundle(bundle: Path) -> None:
+    """Tell a bundle that is not there (exit 2) from one that is broken (exit 1)."""
+    if not bundle.is_dir():
+        raise UsageError(f"{bundle}: no such folder; a bundle is the folder that `ptynet verify --evidence` wrote")
 
 
 def _facts(checked: CheckedBundle) -> Iterator[tuple[str, str]]:
@@ -80,6 +87,8 @@ def audit(  # noqa: PLR0917
         raise UsageError("nothing to attack: give --bundle with its --key, or --model with its --spec, or both")
     if len(model or []) != len(spec or []):
         raise UsageError(f"{len(model or [])} models and {len(spec or [])} specs: give one --spec after every --model")
+    if bundle is not None:
+        _require_bundle(bundle)
     held = bundle is None or _cheat(bundle, key, epoch)
     for path, described in zip(model or [], spec or [], strict=True):
         held &= _null_holds(path, described, keys=keys, probes=probes)
