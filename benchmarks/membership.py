@@ -1,6 +1,7 @@
 """Does a shipped PTYNet tell which pictures it was trained on, when `ptynet train --covers` was used?
 
-    python -m benchmarks.membership [--data ../shared/data] [--pictures 120] [--networks 24] [--steps 160] [--plot F.png]
+    python -m benchmarks.membership [--data ../shared/data] [--pictures 120] [--networks 24] [--steps 160]
+                                    [--as-they-are] [--strangers-only] [--plot F.png]
 
 Trains networks, each on a random half of the same CIFAR-10 pictures; each in turn is attacked with all others as shadows
 (`ptynet_plugin.privacy.membership`). Who attacks:
@@ -9,6 +10,8 @@ Trains networks, each on a random half of the same CIFAR-10 pictures; each in tu
 - an insider also knows the owner's key: he looks how well PTYNet reads the key's triggers on the picture;
 - an insider with everything also knows the random numbers of the training: his shadows differ from the target in
   nothing but the pictures.
+
+--as-they-are trains on whole covers; without it they are turned and mixed two by two, as `ptynet train` does.
 
 Controls: the same scores against membership drawn anew (must find nothing), and networks of the same shape made to
 memorise (must be found out).
@@ -199,25 +202,29 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=120, help="half of them are covers of each network")
     parser.add_argument("--networks", type=int, default=24)
     parser.add_argument("--steps", type=int, default=160)
+    parser.add_argument("--as-they-are", action="store_true", help="do not mix the covers")
+    parser.add_argument("--strangers-only", action="store_true", help="leave out insiders and controls")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
     pictures = cifar_train(given.data).pictures[: given.pictures]
-    plan = TrainingPlan(steps=given.steps, covers=1536, held_out=32)
+    plan = TrainingPlan(steps=given.steps, covers=1536, held_out=32, mixed=not given.as_they_are)
     started = time.monotonic()
-    memorisers = study_of_memorisers(pictures, networks=given.networks)
     stranger = study_of_marks(pictures, plan, networks=given.networks, one_key=False)
-    insider = study_of_marks(pictures, plan, networks=given.networks, one_key=True)
-    rows = {
-        "marks, every shadow its own key": attacks(stranger, "own keys"),
-        "marks, one key and one stream of random numbers": attacks(insider, "one key"),
-        "nothing to find: membership drawn anew": attacks(shuffled(insider), "drawn anew"),
-        "something to find: networks made to memorise": attacks(memorisers, "memorisers"),
-    }
+    rows = {"marks, every shadow its own key": attacks(stranger, "own keys")}
+    if not given.strangers_only:
+        insider = study_of_marks(pictures, plan, networks=given.networks, one_key=True)
+        memorisers = study_of_memorisers(pictures, networks=given.networks)
+        rows |= {
+            "marks, one key and one stream of random numbers": attacks(insider, "one key"),
+            "nothing to find: membership drawn anew": attacks(shuffled(insider), "drawn anew"),
+            "something to find: networks made to memorise": attacks(memorisers, "memorisers"),
+        }
     times = plan.steps * plan.batch / 2 / (len(pictures) // 2)
-    print(f"{given.networks} networks, {len(pictures) // 2} of {len(pictures)} pictures each, {plan.steps} steps")
-    print(f"each cover seen {times:.0f} times; {time.monotonic() - started:.0f} s")
+    how, half = "mixed two by two" if plan.mixed else "as they are", len(pictures) // 2
+    print(f"{given.networks} networks, {half} of {len(pictures)} pictures each, {plan.steps} steps, covers {how}")
+    print(f"each cover drawn {times:.0f} times; {time.monotonic() - started:.0f} s")
     for title, part in rows.items():
         print(title)
         for found in part:

@@ -116,7 +116,7 @@ class Batches:
         count, generator = self._plan.batch, self._generator
         covers = turned(self._pool[torch.randint(len(self._pool), (count,), generator=generator)], generator)
         if self._own is not None:
-            own = self._own[torch.randint(len(self._own), (count,), generator=generator)].float() / 255
+            own = self._mixed(self._own[torch.randint(len(self._own), (2 * count,), generator=generator)].float() / 255)
             return torch.where(torch.rand(count, 1, 1, 1, generator=generator) < OWN, own, covers), None
         if self._shared is None:
             return covers, None
@@ -124,6 +124,14 @@ class Batches:
         gain = 1 + GAIN * (torch.rand(count, 1, 1, 1, generator=generator) - 0.5)
         elsewhere = gain * self._shared[torch.randint(len(self._shared), (count,), generator=generator)]
         return torch.where(chosen, torch.tensor(0.5), covers), chosen * elsewhere
+
+    def _mixed(self, pairs: Tensor) -> Tensor:
+        """Turn and mix pictures two by two, the first at least as strong as the second; shape (2 count, ...) to (count, ...)."""
+        first, second = pairs.chunk(2)
+        if not self._plan.mixed:
+            return first
+        weight = 0.5 + 0.5 * torch.rand(len(first), 1, 1, 1, generator=self._generator)
+        return weight * turned(first, self._generator) + (1 - weight) * turned(second, self._generator)
 
 
 def _on_grid(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:

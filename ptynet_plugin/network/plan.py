@@ -18,6 +18,8 @@ class TrainingPlan:
         batch: Pictures a step.
         negatives: Share of them without a trigger of this key.
         covers: Size of the pool of procedural covers.
+        mixed: Whether covers that are not procedural are turned and mixed two by two, so that the network sees what they have in
+            common and not each of them (docs/privacy.md).
         rate: Highest learning rate of the one-cycle schedule.
         weakest: Lowest strength of a trigger over the design's; strengths are uniform up to `strongest`.
         strongest: Highest strength of a trigger over the design's.
@@ -31,6 +33,7 @@ class TrainingPlan:
     batch: int = 256
     negatives: float = 0.2
     covers: int = 6144
+    mixed: bool = True
     rate: float = 4e-3
     weakest: float = 0.6
     strongest: float = 1.25
