@@ -190,7 +190,16 @@ def audit_archive(
         tensors = len(stolen.manifest.target.tensors)
         price = measure_price(stolen.artefact, network, held_out.pictures, tensors=tensors, folder=folder)
         attacks = effort.attacks or attacks_of(effort.suite, real_data=effort.data is not None)
-        rows = run_suite(stolen.artefact, attacks, shares, rehearsal.verify, seed=effort.seed, tell=tell)
+        mirrored = Rehearsal(claim, key, covers=covers, view="mirrored")
+        rows = run_suite(
+            stolen.artefact,
+            attacks,
+            shares,
+            rehearsal.verify,
+            counter=mirrored.verify,
+            seed=effort.seed,
+            tell=tell,
+        )
         return Audit(
             archive=archive.name,
             digest=stolen.digest,

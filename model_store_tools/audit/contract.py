@@ -156,6 +156,7 @@ class Attack:
         quick: Whether the quick suite holds it.
         needs_data: Whether it makes sense with real pictures only; without them it is left out.
         answer: What the owner can do about it where it succeeds.
+        mirrors: Whether what it makes mirrors pictures, so that the owner's answer is to ask mirrored probes.
     """
 
     name: str
@@ -166,3 +167,4 @@ class Attack:
     quick: bool = False
     needs_data: bool = False
     answer: str = ""
+    mirrors: bool = False

@@ -113,6 +113,7 @@ def run_suite(
     shares: Shares,
     verify: Verify,
     *,
+    counter: Verify | None = None,
     seed: int = 0,
     tell: Callable[[str], None] = lambda name: None,
 ) -> Iterator[Row]:
@@ -123,6 +124,7 @@ def run_suite(
         attacks: Which.
         shares: The thief's pictures and the held-out ones.
         verify: Asks an artefact for the mark, see `Rehearsal.verify`.
+        counter: Asks with mirrored probes what mirrors pictures.
         seed: For all randomness of the attacks.
         tell: Called with the name of the attack about to run.
 
@@ -134,7 +136,7 @@ def run_suite(
         tell(attack.name)
         with tempfile.TemporaryDirectory(prefix="ptynet-audit-") as folder:
             tried = attempt(attack, stolen, shares.thief, folder=Path(folder), seed=seed)
-            yield judge(attack, tried, shares.held_out, verify, before=before)
+            yield judge(attack, tried, shares.held_out, verify, before=before, counter=counter)
 
 
 def attempt(attack: Attack, stolen: Artefact, share: Share, *, folder: Path, seed: int) -> Attempt:
@@ -157,7 +159,9 @@ def attempt(attack: Attack, stolen: Artefact, share: Share, *, folder: Path, see
     return Attempt(outcome, time.perf_counter() - started)
 
 
-def judge(attack: Attack, tried: Attempt, held_out: Share, verify: Verify, *, before: float) -> Row:
+def judge(
+    attack: Attack, tried: Attempt, held_out: Share, verify: Verify, *, before: float, counter: Verify | None = None
+) -> Row:
     """Measure what an attempt left.
 
     Args:
@@ -166,6 +170,7 @@ def judge(attack: Attack, tried: Attempt, held_out: Share, verify: Verify, *, be
         held_out: Pictures on which accuracy is measured.
         verify: Asks an artefact for the mark.
         before: Accuracy of the stolen artefact on the same pictures.
+        counter: As for `run_suite`; what it says goes into the note, the result stays that of `verify`.
     """
     if tried.outcome is None:
         return _row(attack, tried, "refused" if tried.refused else "attack-failed", note=tried.failure)
@@ -173,11 +178,19 @@ def judge(attack: Attack, tried: Attempt, held_out: Share, verify: Verify, *, be
     try:
         accuracy = agreement(outcome.artefact, held_out.pictures, held_out.labels)
         evidence = evidence_of(verify(outcome.artefact))
+        note = outcome.note or _countered(attack, outcome.artefact, counter)
     except Exception as error:  # noqa: BLE001 -- what cannot be asked proves nothing about the mark
         return _row(attack, tried, "attack-failed", note=f"what it made cannot be asked: {_reason(error)}")
     kept = accuracy / before if before else None
     result = _result(evidence, lost=before - accuracy if held_out.true else 0.0)
-    return _row(attack, tried, result, accuracy=accuracy, kept=kept, evidence=evidence, note=outcome.note)
+    return _row(attack, tried, result, accuracy=accuracy, kept=kept, evidence=evidence, note=note)
+
+
+def _countered(attack: Attack, artefact: Artefact, counter: Verify | None) -> str:
+    if not attack.mirrors or counter is None:
+        return ""
+    answered = counter(artefact)
+    return f"with --view mirrored: {answered.verdict}, {answered.queries} queries"
 
 
 def _result(evidence: Evidence, *, lost: float) -> Result:

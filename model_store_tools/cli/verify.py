@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -62,6 +62,10 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
         Path | None,
         typer.Option(help="JSON list: for each class of the claim the endpoint's class, by number or name, or null."),
     ] = None,
+    view: Annotated[
+        Literal["plain", "mirrored"],
+        typer.Option(help="mirrored: for a suspect that mirrors pictures before its model."),
+    ] = "plain",
     evidence: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a signed evidence bundle; its leaves are spent by that.")
     ] = None,
@@ -99,9 +103,11 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     mapped = None if class_map is None else read_class_map(class_map, classes=asked.classes or 0, names=names)
     if mapped is not None and evidence is not None:
         raise UsageError("--class-map with --evidence: a bundle is checked by the claim's own classes; leave one away")
+    if view != "plain" and evidence is not None:
+        raise UsageError("--view with --evidence: a bundle holds the committed pictures as they are; leave one away")
     pictures = None if covers is None else read_pictures(covers, color=committed.design.color)
     controls = None if benign is None else read_pictures(benign, color=committed.design.color, flag="--benign")
-    questions = Questions(committed, owner, spec=asked, pictures=pictures, class_map=mapped, benign=controls)
+    questions = Questions(committed, owner, spec=asked, pictures=pictures, class_map=mapped, benign=controls, view=view)
     bundle = _bundle(evidence, folder, questions, owner, tsa=tsa, tsa_ca=tsa_ca, beacon=beacon)
     with open_endpoint(endpoint, spec=asked, connection=connection, names=names, send=send) as suspect:
         result = Asking(folder, questions, resume, bundle=bundle).to_verdict(suspect, alpha=alpha, budget=budget)

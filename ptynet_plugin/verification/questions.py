@@ -22,6 +22,7 @@ from ptynet_plugin.spec import InputSpec
 from ptynet_plugin.statistics.class_map import ClassMap
 from ptynet_plugin.verification.endpoint import Picture
 from ptynet_plugin.verification.pictures import adapt_channels
+from ptynet_plugin.verification.run import View
 
 __all__ = ["PictureSource", "Questions"]
 
@@ -46,11 +47,13 @@ class Questions:
         pictures: The owner's own covers, as at packaging; None for procedural ones.
         class_map: What the endpoint answers for each class of the claim, where it merged, renumbered or hides classes.
         benign: Ordinary pictures to ask as controls, each (height, width, 1 or 3); covers that no probe has where None.
+        view: How committed pictures are shown: "plain", or "mirrored" to a suspect that mirrors what it is sent.
 
     Attributes:
         spec: What the suspect reads.
         owned: Whether the key made the claim.
         class_map: As given.
+        view: As given.
 
     Raises:
         UsageError: The suspect's spec has another number of classes or cannot show the mark's colors.
@@ -65,13 +68,14 @@ class Questions:
         pictures: Sequence[Picture] | None = None,
         class_map: ClassMap | None = None,
         benign: Sequence[Picture] | None = None,
+        view: View = "plain",
     ) -> None:
         if benign is not None and not len(benign):
             raise UsageError("the list of benign pictures is empty; give at least one, or none at all")
         terms = claim.terms
         secret = key.epoch_secret(terms.epoch)
         self.claim, self.spec = claim, spec or terms.spec
-        self.class_map, self._benign = class_map, benign
+        self.class_map, self.view, self._benign = class_map, view, benign
         if class_map is None and self.spec.classes not in (None, terms.classes):
             raise UsageError(f"--spec has {self.spec.classes} classes, the claim speaks of {terms.classes}")
         if class_map is not None and len(class_map.to_endpoint) != terms.classes:
@@ -123,7 +127,7 @@ class Questions:
 
     def probe(self, symbol: int, cover: int) -> Picture:
         """Make one committed picture as the suspect reads it: resized exactly from the claim's size where they differ."""
-        return self._adapted(self.committed(symbol)[cover])
+        return self._shown(self._adapted(self.committed(symbol)[cover]))
 
     def control(self, symbol: int) -> Picture:
         """Make a benign picture of the same kind.
@@ -134,8 +138,8 @@ class Questions:
         if self._benign is not None:
             picture = self._benign[symbol % len(self._benign)]
             whole = adapt_channels(picture, self.spec.channels)
-            return whole if whole.shape[:2] == self._size else resize(whole, self._size)
-        return self._adapted(self.committed_control(symbol))
+            return self._shown(whole if whole.shape[:2] == self._size else resize(whole, self._size))
+        return self._shown(self._adapted(self.committed_control(symbol)))
 
     def committed_control(self, symbol: int) -> Picture:
         """Make the same benign picture at the claim's size, by the key alone."""
@@ -164,6 +168,9 @@ class Questions:
             terms = self.claim.terms
             self._made = symbol, [self._maker.probe(symbol, cover, terms.size) for cover in range(terms.covers)]
         return self._made[1]
+
+    def _shown(self, picture: Picture) -> Picture:
+        return np.ascontiguousarray(picture[:, ::-1]) if self.view == "mirrored" else picture
 
     def _adapted(self, picture: Picture) -> Picture:
         shaped = picture if picture.shape[:2] == self._size else resize(picture, self._size)

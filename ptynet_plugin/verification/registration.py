@@ -8,13 +8,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from ptynet_plugin.claims.claim import Claim
 from ptynet_plugin.claims.ledger import Ledger, Run
 from ptynet_plugin.errors import ClaimError, UsageError
 from ptynet_plugin.statistics.class_map import ClassMap
 from ptynet_plugin.statistics.decision import alpha_of_test
-from ptynet_plugin.verification.run import NEVER_ANSWERED, Query, RunState, SymbolOutcome, symbol_outcomes
+from ptynet_plugin.verification.run import NEVER_ANSWERED, Query, RunState, SymbolOutcome, View, symbol_outcomes
 
 __all__ = ["DEFAULT_ALPHA", "DEFAULT_BUDGET", "Registration", "begin", "resume"]
 
@@ -98,6 +99,7 @@ def begin(
     budget: int | None,
     ledger: Ledger | None,
     class_map: ClassMap | None = None,
+    view: View = "plain",
     now: Callable[[], datetime],
 ) -> Registration:
     """Register a new run.
@@ -109,6 +111,7 @@ def begin(
         budget: Most probes; None for `DEFAULT_BUDGET`.
         ledger: Where; None for a rehearsal.
         class_map: Frozen by this registration, before the order of the symbols is drawn.
+        view: Frozen likewise: how the committed pictures are shown.
         now: The time.
 
     Raises:
@@ -125,7 +128,8 @@ def begin(
     started = now().isoformat(timespec="milliseconds")
     entry = None
     if ledger is not None:
-        facts = {} if class_map is None else {"class_map": _listed(class_map)}
+        facts: dict[str, Any] = {} if class_map is None else {"class_map": _listed(class_map)}
+        facts |= {} if view == "plain" else {"view": view}
         entry = ledger.register(identity, alpha=alpha, budget=budget // covers, started=started, **facts)
     earlier = [trial for trial in entry.earlier if trial.symbol in claim.terms.ownership] if entry else []
     run = RunState(
@@ -142,6 +146,7 @@ def begin(
         earlier=[trial.hit for trial in earlier],
         earlier_null_rates=[trial.null_rate for trial in earlier],
         class_map=_listed(class_map),
+        view=view,
     )
     return Registration(run, ledger, entry, keeps_answers=claim.terms.copies is not None)
 
@@ -155,14 +160,15 @@ def resume(
     budget: int | None,
     ledger: Ledger | None,
     class_map: ClassMap | None = None,
+    view: View = "plain",
 ) -> Registration:
     """Take up a run where it was interrupted; nothing that was registered may change.
 
     Raises:
-        UsageError: Another claim, endpoint, level, budget or class map than it was begun with.
+        UsageError: Another claim, endpoint, level, budget, class map or view than it was begun with.
         ClaimError: The ledger does not know it.
     """
-    given = {"claim": claim.digest, "endpoint": identity, "alpha": alpha, "budget": budget}
+    given = {"claim": claim.digest, "endpoint": identity, "alpha": alpha, "budget": budget, "view": view}
     for name, wanted in {**given, "registered": ledger is not None}.items():
         found = getattr(run, name)
         if wanted is not None and wanted != found:

@@ -113,6 +113,7 @@ class VerificationResult:
             "budget": run.budget,
             "covers": run.covers,
             "class_map": run.class_map,
+            "view": run.view,
             "earlier": {"symbols": len(run.earlier), "hits": sum(run.earlier)},
             "controls": len(run.controls),
             "lost": sum(query.lost is not None for query in run.probes),

@@ -38,6 +38,7 @@ from ptynet_plugin.verification.run import (
     Query,
     RunState,
     SymbolOutcome,
+    View,
     read_run,
     symbol_outcomes,
     write_run,
@@ -131,7 +132,13 @@ def run_protocol(
     if resumed is None or resumed.finished is None:
         endpoint.ask(questions.control(secrets.randbelow(claim.terms.symbols)))  # always the same would be recognised
     identity = endpoint.info().identity
-    terms: _Terms = {"alpha": alpha, "budget": budget, "ledger": ledger, "class_map": questions.class_map}
+    terms: _Terms = {
+        "alpha": alpha,
+        "budget": budget,
+        "ledger": ledger,
+        "class_map": questions.class_map,
+        "view": questions.view,
+    }
     registration = resume(resumed, claim, identity, **terms) if resumed else begin(claim, identity, **terms, now=now)
     if resumed is None:
         registration.run.allowance = allowance
@@ -150,6 +157,7 @@ class _Terms(TypedDict):
     budget: int | None
     ledger: Ledger | None
     class_map: ClassMap | None
+    view: View
 
 
 class _Runner:

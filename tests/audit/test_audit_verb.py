@@ -16,7 +16,7 @@ from model_store_tools.cli.main import app
 from tests.support.audit_case import AuditCase, class_folders
 
 BY_NAME = {attack.name: attack for attack in ALL}
-CHOSEN = ("JPEG 90", "rotation 20", "fp16", "prune 20%", "cut branch", "TorchScript frozen")
+CHOSEN = ("JPEG 90", "flip", "rotation 20", "fp16", "prune 20%", "cut branch", "TorchScript frozen")
 FIELDS = {
     "attack": str,
     "heading": str,
@@ -68,6 +68,9 @@ def test_a_whole_audit(audit_case: AuditCase, tmp_path: Path) -> None:
     assert found["imperceptibility"]["answers_changed"] == 0
     assert found["cost"]["parameters"] > 0
     assert math.isfinite(found["cost"]["latency_ratio"])
+    (flip,) = [row for row in found["robustness"] if row["attack"] == "flip"]
+    assert flip["result"] == "mark-lost"
+    assert flip["note"].startswith("with --view mirrored: shown, ")
     assert (found["promises_broken"], found["promises_unknown"]) == ([], [])
     assert found["true_labels"] is False
     page = (tmp_path / "a.html").read_text()

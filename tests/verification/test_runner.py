@@ -417,6 +417,31 @@ def test_evidence_keeps_its_null_rates_over_repeated_runs(case: Case) -> None:
     assert result.symbols >= 9  # hits that were worth nothing then are worth nothing now
 
 
+def mirrored(picture: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(picture[:, ::-1])
+
+
+def test_a_suspect_that_mirrors_is_asked_mirrored_probes(case: Case, tmp_path: Path) -> None:
+    """Earlier misses stay: the evidence of the second run begins where the first one's ended."""
+    first = case.verify(lambda picture: case.marked(mirrored(picture)), budget=20)
+    assert first.verdict != "shown"
+    questions = Questions(case.claim, KEY, view="mirrored")
+    second = case.verify(lambda picture: case.marked(mirrored(picture)), questions=questions)
+    assert second.verdict == "shown"
+    assert second.run.earlier == [query.hit for query in first.run.probes]
+    assert second.to_json()["view"] == "mirrored"
+    lines = [json.loads(line) for line in (case.folder / "ledger.jsonl").read_text().splitlines()]
+    assert [line["facts"].get("view") for line in lines if line["kind"] == "run"] == [None, "mirrored"]
+
+
+def test_a_view_is_frozen_by_the_registration(case: Case, tmp_path: Path) -> None:
+    state = tmp_path / "run.json"
+    with pytest.raises(Interrupted):
+        case.verify(case.marked, state=state, stop=lambda: True)
+    with pytest.raises(UsageError, match="begun with view 'plain', not 'mirrored'"):
+        case.verify(case.marked, state=state, questions=Questions(case.claim, KEY, view="mirrored"))
+
+
 def test_a_map_of_another_length_is_refused(case: Case) -> None:
     with pytest.raises(UsageError, match="3 entries, the claim 10 classes"):
         Questions(case.claim, KEY, class_map=ClassMap((0, 1, 2)))

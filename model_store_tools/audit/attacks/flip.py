@@ -12,7 +12,7 @@ from model_store_tools.audit.contract import Filter, Pictures
 __all__ = ["ATTACKS"]
 
 SOURCE = "input flipping, Lukas et al., IEEE S&P 2022"
-ANSWER = "ask mirrored probes: ptynet verify --view mirrored, a registered test of its own"
+ANSWER = "ask mirrored probes: ptynet verify --view mirrored"
 
 
 def mirrored(seed: int) -> Filter:
@@ -24,4 +24,4 @@ def mirrored(seed: int) -> Filter:
     return mirror
 
 
-ATTACKS = (input_attack("flip", mirrored, source=SOURCE, quick=True, answer=ANSWER),)
+ATTACKS = (input_attack("flip", mirrored, source=SOURCE, quick=True, answer=ANSWER, mirrors=True),)
