@@ -76,8 +76,15 @@ def benign_folder(folder: Path, spec: InputSpec, *, limit: int | None = None, cl
     if limit is not None and len(files) > limit:
         chosen = np.random.default_rng(SEED).permutation(len(files))[:limit]
         files = [files[index] for index in sorted(chosen.tolist())]
-    pictures = np.stack([_read(path, spec) for path in files])
-    return Benign(pictures, _labels(files, folder, spec, classes), f"{len(files)} pictures from {folder.name}/")
+    read = [_read(path, spec) for path in files]
+    labels = _labels(files, folder, spec, classes)
+    resized = sum(was_resized for _, was_resized in read)
+    told = [f"{len(files)} pictures from {folder.name}/"]
+    if resized:
+        told.append(f"{resized} of another size than {'x'.join(map(str, _size(spec)))}, resized")
+    if labels is None:
+        told.append("no labels: folders are not all named as classes")
+    return Benign(np.stack([pixels for pixels, _ in read]), labels, "; ".join(told))
 
 
 def class_names(spec: InputSpec, beside: Path | None) -> tuple[str, ...]:
@@ -91,17 +98,19 @@ def class_names(spec: InputSpec, beside: Path | None) -> tuple[str, ...]:
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
-def _read(path: Path, spec: InputSpec) -> NDArray[np.uint8]:
+def _read(path: Path, spec: InputSpec) -> tuple[NDArray[np.uint8], bool]:
+    """Give a picture at the spec's size and color, and whether it had another size."""
     try:
         with Image.open(path) as image:
             picture = image.convert("L" if spec.color == "GRAY" else "RGB")
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise UsageError(f"{path}: is no readable picture ({error}); remove it from the benign folder") from error
     height, width = _size(spec)
-    if picture.size != (width, height):
+    resized = picture.size != (width, height)
+    if resized:
         picture = picture.resize((width, height), Image.Resampling.BICUBIC)
     pixels = np.asarray(picture, np.uint8)
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+    return (pixels[:, :, None] if pixels.ndim == 2 else pixels), resized
 
 
 def _labels(files: list[Path], folder: Path, spec: InputSpec, classes: tuple[str, ...]) -> NDArray[np.int64] | None:

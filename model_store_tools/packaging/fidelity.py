@@ -21,7 +21,7 @@ from ptynet_plugin.archives.fused import target_sums
 from ptynet_plugin.archives.manifest import Manifest
 from ptynet_plugin.archives.reading import Archive, open_archive
 from ptynet_plugin.archives.tensors import combined_digest
-from ptynet_plugin.errors import TargetError
+from ptynet_plugin.errors import TargetError, UsageError
 from ptynet_plugin.fidelity.boundary import plane_pictures
 from ptynet_plugin.fidelity.comparison import Effort, Subject
 from ptynet_plugin.fidelity.metrics import top1
@@ -65,7 +65,7 @@ def archive_fidelity(archive: Path, target: str, choices: Choices) -> FidelityRe
     Raises:
         ArchiveError: The archive cannot be read.
         TargetError: The target cannot be read, is of another format than the model in the archive, or has no features.
-        UsageError: The benign folder cannot be used.
+        UsageError: The benign folder cannot be used, or a feature is named where none can be.
     """
     with open_archive(archive) as opened:
         manifest = opened.manifest()
@@ -110,6 +110,11 @@ def _subjects(bare: Target, model: Path, manifest: Manifest, choices: Choices) -
                 f"{bare.where}: the archive holds ONNX; give the ONNX file that was packaged as the target"
             )
         subjects = onnx_subjects(bare.path, model, manifest.spec, feature=choices.feature, batch=batch)
+    elif choices.feature is not None:
+        raise UsageError(
+            f"--feature {choices.feature}: names a tensor of an ONNX graph, {bare.where} is {bare.kind}: its last layer "
+            "is found while it runs; leave --feature out"
+        )
     else:
         subjects = torch_subjects(
             _module(bare, manifest.spec), _packaged(model, manifest.engine), manifest.spec, batch=batch
@@ -147,13 +152,14 @@ def _engine(spec: InputSpec, engine: str) -> Iterator[None]:
 
 def _slice(
     host: Subject, packaged: Subject, pictures: NDArray[np.uint8]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
     side = int(np.sqrt(SLICE_PIXELS / (pictures.shape[1] * pictures.shape[2])))
     side = min(LARGEST_SLICE, max(SMALLEST_SLICE, side))
     corners = pictures[: min(len(pictures), 64)]
     classes = top1(host.engine.scores(corners))
     different = [int(np.flatnonzero(classes == each)[0]) for each in np.unique(classes)][:3]
     chosen = [*different, *[place for place in range(len(corners)) if place not in different]][:3]
-    plane = plane_pictures(corners[(chosen * 3)[:3]], side=side)
+    shown = corners[(chosen * 3)[:3]]
+    plane = plane_pictures(shown, side=side)
     answers = [top1(subject.engine.scores(plane)).reshape(side, side) for subject in (host, packaged)]
-    return answers[0], answers[1]
+    return answers[0], answers[1], shown

@@ -34,6 +34,9 @@ LAYERS = {
 }
 """Operators that are layers, and the places of data and weight among their arguments."""
 
+UNPACKING = {"linear": "linear_unpack", "conv1d": "conv1d_unpack", "conv2d": "conv2d_unpack", "conv3d": "conv3d_unpack"}
+"""Quantised operators that are layers, by the start of their name, and what takes their packed weight apart."""
+
 Model = Callable[[torch.Tensor], Any]
 
 
@@ -156,13 +159,33 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leave
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        places = LAYERS.get(func)
-        if places is not None:
-            data, weight = (args[place] for place in places)
-            numbers = weight.detach().cpu().contiguous().numpy()
-            if self._digest is None or _digest(numbers) == self._digest:
-                self.features, self.weight = data.detach().cpu().numpy().copy(), numbers.copy()
+        layer = _layer(func, args)
+        if layer is not None:
+            data, weight = (_numbers(part) for part in layer)
+            if self._digest is None or _digest(weight) == self._digest:
+                self.features, self.weight = data.copy(), weight.copy()
         return func(*args, **(kwargs or {}))
+
+
+def _layer(func: Any, args: tuple[Any, ...]) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Give data and weight of an operator that is a layer, quantised ones included."""
+    places = LAYERS.get(func)
+    if places is not None:
+        return args[places[0]], args[places[1]]
+    if getattr(func, "namespace", "") != "quantized":
+        return None
+    name = str(func).removeprefix("quantized.")
+    unpack = next(
+        (op for start, op in UNPACKING.items() if name.startswith((f"{start}.", f"{start}_relu", f"{start}_dyn"))), None
+    )
+    if unpack is None or len(args) < 2 or not isinstance(args[1], torch.ScriptObject):
+        return None
+    return args[0], getattr(torch.ops.quantized, unpack)(args[1])[0]
+
+
+def _numbers(tensor: torch.Tensor) -> NDArray[Any]:
+    plain = tensor.dequantize() if tensor.is_quantized else tensor
+    return plain.detach().cpu().contiguous().numpy()
 
 
 def _digest(weight: NDArray[Any]) -> str:

@@ -36,7 +36,7 @@ class Penultimate:
 
     Attributes:
         feature: Name of the tensor the last layer reads.
-        weight: Name of the last layer's weight among the initializers.
+        weight: Name of the last layer's weight among the initializers; empty where no known layer reads a tensor that was named.
         layer: Name of the last layer's node, or its operator where it has none.
     """
 
@@ -51,7 +51,7 @@ def find_penultimate(model: onnx.ModelProto, *, scores: str | None = None, featu
     Args:
         model: The graph; its weights need not be loaded.
         scores: Name of the output with the class scores, needed only where there are several.
-        feature: Take this tensor for the features and look for the layer that reads it.
+        feature: Take this tensor for the features and look for the layer that reads it; any tensor before the scores will do.
 
     Raises:
         TargetError: There is no such layer, output or tensor.
@@ -60,10 +60,13 @@ def find_penultimate(model: onnx.ModelProto, *, scores: str | None = None, featu
     wanted = ancestors(model.graph, scores or model.graph.output[0].name)
     layers = [found for node in wanted if (found := _layer(node, constants)) is not None]
     if feature is not None:
-        layers = [layer for layer in layers if layer.feature == feature]
+        every, layers = layers, [layer for layer in layers if layer.feature == feature]
+        if not layers and any(feature in node.output for node in wanted):
+            return Penultimate(feature, weight="", layer="")
         if not layers:
+            shown = ", ".join(f"'{layer.feature}'" for layer in every[-3:]) or "none"
             raise TargetError(
-                f"no layer before the scores reads a tensor '{feature}'; name the input of the last layer"
+                f"no layer before the scores reads a tensor '{feature}'; name the input of the last layer; layers read {shown}"
             )
     if not layers:
         raise TargetError(

@@ -14,21 +14,51 @@ from ptynet_plugin.fidelity.report import FidelityReport, Row
 RNG = np.random.default_rng(1)
 
 
-def test_plots_are_well_formed_and_show_every_difference() -> None:
+INK = "#1b1e23"
+
+
+def drawn(plot: str) -> ElementTree.Element:
+    """Parse what a plot gives: an SVG with a legend behind it."""
+    return ElementTree.fromstring(f"<div>{plot}</div>")
+
+
+def test_a_feature_that_moved_is_black_with_a_line_from_where_it_was() -> None:
     features, classes = RNG.normal(size=(30, 12)), RNG.integers(0, 25, 30)
-    assert len(ElementTree.fromstring(feature_plot(features, features, classes)).findall(".//{*}circle")) == 60
-    ElementTree.fromstring(confidence_plot(RNG.random(50), RNG.random(50)))
+    same = feature_plot(features, features, classes)
+    assert len(drawn(same).findall(".//{*}circle")) == 60
+    assert INK not in same
+    moved = features.copy()
+    moved[4] += 1
+    assert feature_plot(features, moved, classes).count(INK) == 2
+    assert "and " in same
+    assert "class 10" in feature_plot(features, features, np.full(30, 10))
+
+
+def test_a_bin_that_differs_is_black() -> None:
+    confidence = RNG.random(50)
+    equal = confidence_plot(confidence, confidence).count(INK)
+    other = confidence.copy()
+    other[0] = 1 - other[0] if abs(other[0] - 0.5) > 0.06 else 0.99
+    drawn(confidence_plot(confidence, other))
+    assert confidence_plot(confidence, other).count(INK) == equal + 4
+
+
+def test_a_point_of_the_plane_that_differs_is_black_and_the_corners_are_shown() -> None:
     host = RNG.integers(0, 3, (12, 12))
     moved = host.copy()
     moved[3, 4] += 1
-    assert slice_plot(host, moved).count("#1b1e23") == 1
-    assert slice_plot(host, host).count("#1b1e23") == 0
-    ElementTree.fromstring(slice_plot(host, moved))
+    assert slice_plot(host, moved).count(INK) == 1
+    assert slice_plot(host, host).count(INK) == 0
+    for channels in (1, 3):
+        corners = RNG.integers(0, 256, (3, 300, 200, channels), np.uint8)
+        shown = slice_plot(host, moved, corners)
+        assert shown.count("data:image/png;base64,") == 3
+        assert len(shown) < 200_000
 
 
 def test_odd_numbers_do_not_break_plots() -> None:
-    ElementTree.fromstring(feature_plot(np.zeros((3, 1)), np.full((3, 1), np.nan), np.zeros(3, np.int64)))
-    ElementTree.fromstring(confidence_plot(np.array([np.nan]), np.array([1.0])))
+    drawn(feature_plot(np.zeros((3, 1)), np.full((3, 1), np.nan), np.zeros(3, np.int64)))
+    drawn(confidence_plot(np.array([np.nan]), np.array([1.0])))
 
 
 def test_the_plane_holds_its_corners() -> None:

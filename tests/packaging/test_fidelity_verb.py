@@ -91,13 +91,90 @@ def test_labels_bring_calibration(packaged: tuple[Path, Path], tmp_path: Path) -
     assert "change of the calibration error" in output
 
 
+def pictures_in(folder: Path, *, names: tuple[str, ...], side: tuple[int, int] = (40, 40)) -> Path:
+    """Write one picture a name; a name may hold a folder."""
+    generator = np.random.default_rng(5)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (*side, 3), np.uint8)).save(folder / name)
+    return folder
+
+
+def test_without_labels_the_rows_that_need_none_are_measured(packaged: tuple[Path, Path], tmp_path: Path) -> None:
+    flat = pictures_in(tmp_path / "flat", names=tuple(f"{index}.png" for index in range(8)))
+    code, output = run(packaged[0], "--target", packaged[1], "--benign", flat)
+    assert code == 0, output
+    assert "answers that differ in any byte" in output
+    assert "calibration" not in output
+    assert "accuracy" not in output
+    assert "no labels: folders are not all named as classes" in output
+
+
+@pytest.mark.parametrize("names", [("cats/1.png", "0/2.png", "1/3.png"), ("7/1.png", "0/2.png", "1/3.png")])
+def test_a_folder_that_is_no_class_gives_no_labels(
+    packaged: tuple[Path, Path], tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    code, output = run(packaged[0], "--target", packaged[1], "--benign", pictures_in(tmp_path, names=names))
+    assert code == 0, output
+    assert "calibration" not in output
+
+
+def test_pictures_of_another_size_are_resized_and_told(packaged: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = pictures_in(tmp_path, names=("a.png", "b.png"), side=(50, 20))
+    code, output = run(packaged[0], "--target", packaged[1], "--benign", folder)
+    assert code == 0, output
+    assert "2 pictures from" in output
+    assert "2 of another size than 32x32, resized" in output
+
+
+def test_a_feature_can_be_named(packaged: tuple[Path, Path], tmp_path: Path) -> None:
+    for name, numbers in (("features", 12), ("b", 12 * 49)):
+        code, output = run(packaged[0], "--target", packaged[1], "--pictures", 10, "--feature", name)
+        assert code == 0, output
+        assert f"tensor '{name}', {numbers} numbers" in output
+
+
+def test_a_target_without_a_feature_layer_is_refused(
+    packaged: tuple[Path, Path], tmp_path: Path, quick_mark_once: Path
+) -> None:
+    """Its scores come from the picture without any layer with weights."""
+    nodes = [
+        helper.make_node("AveragePool", ["pixels"], ["a"], kernel_shape=[32, 16], strides=[16, 16]),
+        helper.make_node("Flatten", ["a"], ["scores"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "layerless",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, 32, 32])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 6])],
+    )
+    target = tmp_path / "layerless.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), target)
+    (tmp_path / "SPEC.toml").write_text(SPEC.replace("classes = 5", "classes = 6"))
+    shutil.copytree(quick_mark_once, tmp_path / "MARK")
+    options = Options(mark=tmp_path / "MARK", spec=tmp_path / "SPEC.toml", format="triton", out=tmp_path / "out")
+    archive = package(str(target), options).path
+    code, output = run(archive, "--target", target, "--pictures", 10)
+    assert code == 2
+    assert "no feature layer found" in output
+    assert "--feature" in output
+    code, output = run(archive, "--target", target, "--pictures", 10, "--feature", "a")
+    assert code == 0, output
+    assert "tensor 'a', 6 numbers" in output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--feature", "nope"), "reads a tensor 'nope'"),
+        (
+            ("--feature", "nope"),
+            "reads a tensor 'nope'; name the input of the last layer; layers read 'pixels', 'features'",
+        ),
         (("--benign", "absent"), "is no folder"),
         (("--pictures", "1"), "at least 2"),
         (("--report", "absent/f.html"), "absent/f.html: cannot be written; is it a folder, or is its folder missing?"),
+        (("--json", "absent/f.json"), "absent/f.json: cannot be written; is it a folder, or is its folder missing?"),
+        (("--target", "absent.onnx"), "absent.onnx"),
     ],
 )
 def test_bad_requests_exit_2(packaged: tuple[Path, Path], arguments: tuple[str, ...], message: str) -> None:
@@ -110,3 +187,25 @@ def test_a_target_of_another_kind_is_named(packaged: tuple[Path, Path], tmp_path
     (tmp_path / "t.pt").write_bytes(b"nonsense")
     code, _ = run(packaged[0], "--target", tmp_path / "t.pt")
     assert code == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "holds 0 pictures"),
+        (("one.png",), "holds 1 pictures"),
+        (("a.png", "b.png", "c.txt.png"), "is no readable picture"),
+    ],
+)
+def test_a_benign_folder_that_cannot_be_used_is_named(
+    packaged: tuple[Path, Path], tmp_path: Path, names: tuple[str, ...], message: str
+) -> None:
+    folder = tmp_path / "benign"
+    folder.mkdir()
+    pictures_in(folder, names=names)
+    if "c.txt.png" in names:
+        (folder / "c.txt.png").write_text("no picture")
+    code, output = run(packaged[0], "--target", packaged[1], "--benign", folder, "--json", tmp_path / "f.json")
+    assert code == 2
+    assert message in output
+    assert not (tmp_path / "f.json").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from model_store_tools.packaging.torch_engine import (  # noqa: E402
     find_last_layer,
     single_thread,
 )
+from model_store_tools.targets.torch_running import quantized_engine, quietly  # noqa: E402
 from ptynet_plugin.errors import TargetError  # noqa: E402
 from ptynet_plugin.spec import InputSpec  # noqa: E402
 
@@ -108,3 +110,20 @@ def test_a_last_layer_that_did_not_run_is_an_error() -> None:
     layer = find_last_layer(Small().eval(), PICTURES[:2], SPEC, where="m")
     with pytest.raises(TargetError, match="its last layer did not run"):
         TorchEngine(Small().eval(), SPEC, last_layer=layer).values(PICTURES)
+
+
+def test_the_last_layer_of_a_quantised_network_is_found(data_dir: Path) -> None:
+    path = data_dir / "models" / "imagenet" / "mobilenet_v2_int8_qnnpack_bs1.torchscript.pt"
+    spec = InputSpec(color="RGB", output="logits", classes=1000, size=(224, 224), quantized_engine="qnnpack")
+    pictures = np.zeros((1, 224, 224, 3), np.uint8)
+    with quantized_engine(spec), quietly():
+        model = torch.jit.load(str(path))
+        layer = find_last_layer(model, pictures, spec, where="m")
+        engine = TorchEngine(model, spec, where="m", batch=1, last_layer=layer)
+        answered = engine.values(pictures)
+    assert layer.weight.shape == (1000, 1280)
+    assert answered[FEATURES].shape == (1, 1280)
+    bias_free = answered[FEATURES][0] @ layer.weight.T
+    assert np.corrcoef(bias_free, answered["scores"][0])[0, 1] > 0.9, (
+        "what the layer reads, times its weight, is the scores"
+    )
