@@ -25,7 +25,7 @@ GateMode = Literal["full", "digest", "off"]
 Graphs = tuple[str, str | None]
 
 GATE_PICTURES = 1000
-ANSWERED_PIXELS = 4_000_000
+ANSWERED_PIXELS = 3_300_000
 FEWEST_ANSWERED = 64
 
 
@@ -94,7 +94,7 @@ def require_fidelity(report: FidelityReport, *, where: str) -> None:
 
 
 def gate_effort(benign: Benign) -> Effort:
-    """Give the gate's effort: PTYNet's own verdict on every picture, both models on as many as 4 million pixels hold."""
+    """Give the gate's effort: PTYNet's own verdict on every picture, both models on as many as 3.3 million pixels hold."""
     pixels = benign.pictures.shape[1] * benign.pictures.shape[2]
     answered = max(FEWEST_ANSWERED, ANSWERED_PIXELS // pixels)
     if answered >= len(benign.pictures):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptynet_plugin.images.carriers import CHANNELS, Color
-from ptynet_plugin.images.resize import resize
+from ptynet_plugin.images.resize import resize_window
 from ptynet_plugin.images.tables import MASTER
 from ptynet_plugin.symbols.stream import KeyStream
 
@@ -18,6 +18,8 @@ __all__ = ["procedural_cover"]
 SCALES = (2, 4, 8, 16, 32)
 DISCS = 6
 TEXTURE = 8
+Reach = tuple[int, int]
+WHOLE: Reach = (0, MASTER)
 NOISE_GAIN = 64
 """A noise layer moves a pixel by at most this many grey levels."""
 
@@ -46,13 +48,24 @@ def _background(stream: KeyStream, channels: int) -> NDArray[np.int32]:
 def _put_disc(picture: NDArray[np.int32], stream: KeyStream, channels: int) -> None:
     """Draw one disc in place: its colour, its texture, its centre anywhere, its radius up to 0.4 of the side."""
     y, x, size, gain, *colour = stream.octets(4 + channels).tolist()
-    axis = np.arange(MASTER, dtype=np.int32) * 4 + 2
-    inside = (axis[:, None] - y) ** 2 + (axis[None, :] - x) ** 2 < (size * 2 // 5) ** 2
-    surface = _layer(stream, TEXTURE, channels, gain * NOISE_GAIN) + np.array(colour, np.int32)
-    picture[inside] = surface[inside]
+    radius, axis = size * 2 // 5, np.arange(MASTER, dtype=np.int32) * 4 + 2
+    down, across = _reach(y, radius), _reach(x, radius)
+    rows, columns = slice(*down), slice(*across)
+    inside = (axis[rows, None] - y) ** 2 + (axis[None, columns] - x) ** 2 < radius**2
+    surface = _layer(stream, TEXTURE, channels, gain * NOISE_GAIN, down=down, across=across) + np.array(
+        colour, np.int32
+    )
+    picture[rows, columns][inside] = surface[inside]
 
 
-def _layer(stream: KeyStream, scale: int, channels: int, gain: int) -> NDArray[np.int32]:
-    """Smooth noise of `scale` x `scale` cells around 0, at most gain / 256 grey levels either way."""
+def _reach(centre: int, radius: int) -> Reach:
+    """Give the first pixel a disc may touch along an axis and the one after the last; both in 0..MASTER."""
+    return max(0, (centre - radius) // 4), min(MASTER, (centre + radius) // 4 + 1)
+
+
+def _layer(
+    stream: KeyStream, scale: int, channels: int, gain: int, *, down: Reach = WHOLE, across: Reach = WHOLE
+) -> NDArray[np.int32]:
+    """Smooth noise of `scale` x `scale` cells around 0, at most gain / 256 grey levels either way; a window of it."""
     cells = stream.octets(scale * scale * channels).reshape(scale, scale, channels)
-    return (resize(cells, (MASTER, MASTER)).astype(np.int32) - 128) * gain >> 15
+    return (resize_window(cells, (MASTER, MASTER), down, across).astype(np.int32) - 128) * gain >> 15

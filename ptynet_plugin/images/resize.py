@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["resize"]
+__all__ = ["resize", "resize_window"]
 
 
 def resize(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -27,9 +27,23 @@ def resize(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
         Shape (*size, channels). Enlarged axes are interpolated between pixel centres, reduced axes averaged over
         the area an output pixel covers; halves round up.
     """
+    return resize_window(picture, size, (0, size[0]), (0, size[1]))
+
+
+def resize_window(
+    picture: NDArray[np.uint8], size: tuple[int, int], down: tuple[int, int], across: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Give `resize(picture, size)[down[0]:down[1], across[0]:across[1]]` without computing the rest.
+
+    Args:
+        picture: As for `resize`.
+        size: The whole resized picture's.
+        down: First row of the window and the row after its last.
+        across: Likewise its columns.
+    """
     if picture.shape[:2] == size:
-        return picture.copy()
-    rows, columns = _taps(picture.shape[0], size[0]), _taps(picture.shape[1], size[1])
+        return picture[down[0] : down[1], across[0] : across[1]].copy()
+    rows, columns = _taps(picture.shape[0], size[0]).part(*down), _taps(picture.shape[1], size[1]).part(*across)
     total = rows.total * columns.total
     wide = np.int32 if 256 * total < 2**31 else np.int64
     tall = _weighted(picture.astype(wide), rows).transpose(1, 0, 2)
@@ -45,6 +59,10 @@ class _Taps:
     sources: NDArray[np.intp]
     weights: NDArray[np.int64]
     total: int
+
+    def part(self, first: int, end: int) -> _Taps:
+        """Give the taps of the outputs `first` to `end` - 1."""
+        return _Taps(self.sources[:, first:end], self.weights[:, first:end], self.total)
 
 
 def _weighted(values: NDArray[Any], taps: _Taps) -> NDArray[Any]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptynet_plugin.images.resize import resize
+from ptynet_plugin.images.resize import resize, resize_window
 
 SIZES = st.integers(1, 17)
 
@@ -72,3 +72,17 @@ def test_its_result_is_a_copy() -> None:
     picture = np.zeros((8, 8, 1), np.uint8)
     resize(picture, (8, 8))[:] = 1
     assert not picture.any()
+
+
+@pytest.mark.parametrize("size", [(128, 128), (9, 31), (4, 4), (8, 8)])
+def test_a_window_is_that_part_of_the_whole(size: tuple[int, int]) -> None:
+    picture = np.random.default_rng(4).integers(0, 256, (8, 8, 3), np.uint8)
+    whole = resize(picture, size)
+    for down, across in (
+        ((0, size[0]), (0, size[1])),
+        ((1, 3), (0, 2)),
+        ((size[0] - 1, size[0]), (2, 3)),
+        ((2, 2), (0, 1)),
+    ):
+        part = resize_window(picture, size, down, across)
+        assert np.array_equal(part, whole[down[0] : down[1], across[0] : across[1]])
