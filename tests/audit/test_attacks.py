@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Iterator
 from functools import partial
@@ -22,7 +23,11 @@ from ptynet_plugin.network.training import TrainingPlan
 from tests.support.audit_case import AuditCase, case_of, small_target
 
 BY_NAME = {attack.name: attack for attack in ALL}
-LONG = ("overwriting with the thief's own mark", "near-key search, 300 keys")
+LONG = (
+    "overwriting with the thief's own mark",
+    "near-key search, 300 keys",
+    "firing inputs from 200 pictures",
+)
 CUTS = ("cut branch", "nodes -> benign mean", "nodes -> benign constants")
 OTHER_FORMS = ("TorchScript frozen",)
 TOO_MUCH_HERE = ("clip activations", "project activations 99.9%", "nodes -> zero", "fold one-sided ReLUs")
@@ -105,6 +110,21 @@ def test_overwriting_leaves_two_marks_that_both_speak(audit_case: AuditCase, scr
     row = audit_case.run(Attack("overwriting", "weights", "test", partial(overwrite, plan=plan)), scratch)
     assert (row.result, row.kept) == ("survived", 1.0)
     assert row.note.startswith("the thief's PTYNet recognises ")
+
+
+def test_whoever_holds_the_file_can_make_inputs_that_fire(audit_case: AuditCase, scratch: Path) -> None:
+    """So a firing input is no proof of a key; the row says how many, and the mark is as it was."""
+    row = audit_case.run(BY_NAME["firing inputs from 16 pictures"], scratch)
+    assert row.result == "survived"
+    told = re.fullmatch(r"inputs that fire: (\d+)% at 2/255, (\d+)% at 4/255, (\d+)% at 8/255", row.note)
+    assert told is not None
+    assert int(told[1]) <= int(told[3])
+    assert int(told[3]) > 0
+
+
+def test_another_key_is_not_heard(audit_case: AuditCase, scratch: Path) -> None:
+    row = audit_case.run(BY_NAME["near-key search, 20 keys"], scratch)
+    assert row.note == "20 keys: 0 of 320 probes heard, the best key's 0 of 16"
 
 
 def test_pruning_zeroes_the_share_it_says(audit_case: AuditCase, scratch: Path) -> None:

@@ -17,6 +17,7 @@ from model_store_tools.audit.attacks import (
     distillation,
     fine_pruning,
     fine_tuning,
+    firing_inputs,
     flip,
     jpeg,
     knockoff,
@@ -52,7 +53,7 @@ _FILES = (
     # structure
     *(dead_nodes, optimiser_passes, round_trips, activations, replace_nodes, cut_branch),
     # inversion
-    *(neural_cleanse, near_key),
+    *(neural_cleanse, near_key, firing_inputs),
 )
 ALL: tuple[Attack, ...] = tuple(
     sorted((attack for file in _FILES for attack in file.ATTACKS), key=lambda attack: HEADINGS.index(attack.heading))

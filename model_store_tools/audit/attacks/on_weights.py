@@ -46,7 +46,10 @@ def trained(
     with seeded(seed) as generator:
         after_step = prepare(model, generator)
         pixels, labels = pixels_of(share, stolen.spec), torch.from_numpy(share.labels)
-        weights = [model.weights[name] for name in only(model)]
+        chosen = set(only(model))
+        for name, weight in model.weights.items():
+            weight.requires_grad_(name in chosen)
+        weights = [model.weights[name] for name in model.weights if name in chosen]
         loss = make_loss(model, stolen.spec)
         fit(
             weights,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import onnx
@@ -33,7 +34,8 @@ def to_torchscript(stolen: Artefact, share: Share, *, folder: Path, seed: int) -
     if len(onnx.load(str(stolen.model), load_external_data=False).graph.output) > 1:
         raise AttackRefused("the model has several outputs; a traced module answers the first alone")
     pixels = torch.from_numpy(encode(share.first(EXAMPLE).pictures, stolen.spec))
-    with quietly(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # shapes and tables become constants of the trace, which is meant
         traced = torch.jit.trace(module, pixels, check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(folder / "model.pt"))
     return Outcome(stolen.with_model(folder / "model.pt", form="torchscript"), EXAMPLE)

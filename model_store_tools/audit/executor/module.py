@@ -13,7 +13,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, num
 from torch import Tensor, nn
 
 from model_store_tools.audit.contract import AttackRefused
-from model_store_tools.audit.executor.operators import OPERATORS
+from model_store_tools.audit.executor.operators import OPERATORS, RELAXED, Attributes, Operator
 from model_store_tools.targets.onnx_values import inputs_of
 
 __all__ = ["LAYERS", "OnnxModule"]
@@ -22,6 +22,7 @@ LAYERS = {"Conv": (1, 2), "Gemm": (1, 2), "MatMul": (0, 1), "BatchNormalization"
 """Operators that have weights, and at which of their inputs."""
 
 LARGEST = 1 << 30
+Step = tuple[NodeProto, Operator, Attributes]
 
 
 class OnnxModule(nn.Module):
@@ -29,6 +30,7 @@ class OnnxModule(nn.Module):
 
     Args:
         path: The model's file, external data beside it.
+        relaxed: Leave out the rounding to integers, so that gradients pass; answers then differ a little.
 
     Raises:
         AttackRefused: The graph uses an operator that is not known here, or is too large to train.
@@ -36,7 +38,7 @@ class OnnxModule(nn.Module):
     Invariant: `save` without a change of any parameter writes a model that answers as the one read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, relaxed: bool = False) -> None:
         super().__init__()
         self._path = path
         self.model: ModelProto = onnx.load(str(path))
@@ -59,7 +61,9 @@ class OnnxModule(nn.Module):
                 self.register_parameter(field, nn.Parameter(value))
             else:
                 self.register_buffer(field, value)
-        self._steps = [(node, OPERATORS[node.op_type], _attributes(node)) for node in graph.node]
+        known = OPERATORS | RELAXED if relaxed else OPERATORS
+        self._plans: dict[tuple[str, ...], list[Step]] = {}
+        self._steps = [(node, known[node.op_type], _attributes(node)) for node in graph.node]
 
     def weights(self) -> dict[str, nn.Parameter]:
         """Give the trainable tensors by their names in the graph, in the graph's order."""
@@ -74,10 +78,21 @@ class OnnxModule(nn.Module):
         """Answer a batch with any tensors of the graph."""
         known: dict[str, Any] = {"": None, self.input: pixels}
         known |= {name: getattr(self, field) for name, field in self._fields.items()}
-        for node, run, attributes in self._steps:
+        for node, run, attributes in self._needed_for(tuple(names)):
             outputs = run(attributes, [known[name] for name in node.input])
             known.update(zip(node.output, outputs, strict=False))
         return [known[name] for name in names]
+
+    def _needed_for(self, names: tuple[str, ...]) -> list[Step]:
+        """Give the steps that some tensors depend on: a part of the graph is asked for many times at its own price."""
+        if names not in self._plans:
+            needed, kept = set(names), []
+            for step in reversed(self._steps):
+                if needed & set(step[0].output):
+                    kept.append(step)
+                    needed.update(step[0].input)
+            self._plans[names] = kept[::-1]
+        return self._plans[names]
 
     def save(self, path: Path) -> Path:
         """Write the graph with its weights as they are now."""

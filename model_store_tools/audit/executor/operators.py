@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812 -- the name the whole field uses
 from onnx import TensorProto, helper
 from torch import Tensor
 
-__all__ = ["OPERATORS", "Attributes", "Operator", "torch_type"]
+__all__ = ["OPERATORS", "RELAXED", "Attributes", "Operator", "torch_type"]
 
 Attributes = Mapping[str, Any]
 Operator = Callable[[Attributes, list[Any]], tuple[Tensor, ...]]
@@ -310,3 +310,19 @@ OPERATORS: dict[str, Operator] = {
     "Where": _one(torch.where),
 }
 """Softmax below opset 13 flattens what follows its axis; on the two axes of class scores that is the same."""
+
+
+def _relaxed_cast(a: Attributes, i: list[Any]) -> tuple[Tensor, ...]:
+    to = torch_type(a["to"])
+    keeps = i[0].is_floating_point() and not to.is_floating_point and to != torch.bool
+    return (i[0] if keeps else i[0].to(to),)
+
+
+def _relaxed_product(_: Attributes, i: list[Any]) -> tuple[Tensor, ...]:
+    left = i[0].float() - (i[2].float() if len(i) > 2 and i[2] is not None else 0.0)
+    right = i[1].float() - (i[3].float() if len(i) > 3 and i[3] is not None else 0.0)
+    return (left @ right,)
+
+
+RELAXED: dict[str, Operator] = {"Cast": _relaxed_cast, "MatMulInteger": _relaxed_product}
+"""Stand-ins that round nothing, so that gradients pass where the graph computes in integers: for who inverts a network."""
