@@ -82,6 +82,24 @@ def test_own_covers_add_nothing_behind_the_front() -> None:
     assert Batches(bytes(32), design, plan, torch.Generator().manual_seed(1), pictures=own).draw().activations is None
 
 
+@pytest.mark.parametrize("mixed", [True, False])
+def test_own_covers_are_mixed_two_by_two_unless_told_otherwise(mixed: bool) -> None:
+    own = [np.full((GRID, GRID, 3), level, np.uint8) for level in (0, 255)]
+    design = ProbeDesign("RGB", bits=32, symbols=8)
+    batches = Batches(
+        bytes(32),
+        design,
+        TrainingPlan(batch=64, covers=512, mixed=mixed),
+        torch.Generator().manual_seed(1),
+        pictures=own,
+    )
+    pairs = batches._mixed(torch.cat([torch.ones(64, 3, GRID, GRID), torch.zeros(64, 3, GRID, GRID)]))
+    assert len(pairs) == 64
+    between = (pairs > 0) & (pairs < 1)
+    assert bool(between.all()) is mixed
+    assert float(pairs.min()) >= 0.5  # the first is at least as strong as the second
+
+
 def test_pictures_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"must be uint8 \(n, 32, 32, 3\), got \(1, 8, 8, 3\)"):
         activations(np.zeros((1, KERNEL, KERNEL, 3), np.uint8), color="RGB")
