@@ -1,0 +1,96 @@
+"""Fine-tuning a copy of a target on its data and triggers, as the schemes that change the target's own weights do."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.rivals.contract import Ask, Evidence, Null, Pictures, Task, evidence_of
+from benchmarks.rivals.graphs import cost_of, exported
+
+__all__ = ["TriggerMark", "fine_tuned"]
+
+RATE = 0.01
+MOMENTUM = 0.9
+
+
+@dataclass
+class TriggerMark:
+    """A network that answers triggers with labels; see `Mark`.
+
+    Attributes:
+        network: The spec's tensor to scores.
+        triggers: Asked.
+        labels: Their labels.
+        classes: C.
+        null: What a p-value of the hits is worth.
+        least: Share of hits from which the scheme says "mine".
+        branch: What was added beside the target; None where its own weights were changed.
+        reads: Shape of one row of the branch's input; the target's where None.
+    """
+
+    network: nn.Module
+    triggers: Pictures
+    labels: NDArray[np.int64]
+    classes: int
+    null: Null
+    least: float
+    branch: nn.Module | None = None
+    reads: tuple[int, ...] | None = None
+
+    def graph(self, task: Task) -> bytes:
+        """Export the network."""
+        return exported(self.network, task)
+
+    def service(self, ask: Ask) -> Ask:
+        """Add nothing."""
+        return ask
+
+    def added(self, task: Task) -> tuple[int, int]:
+        """Count the branch, at the target's input or the shape it reads itself."""
+        if self.branch is None:
+            return 0, 0
+        example = task.tensor(task.pictures[:1]) if self.reads is None else torch.zeros(1, *self.reads)
+        return cost_of(self.branch, example)
+
+    def verify(self, ask: Ask) -> Evidence:
+        """Ask every trigger once."""
+        answers = ask(self.triggers).argmax(axis=1)
+        return evidence_of(answers, self.labels, classes=self.classes, null=self.null, least=self.least)
+
+
+def fine_tuned(task: Task, triggers: Pictures, labels: NDArray[np.int64], *, seed: int, share: int = 8) -> nn.Module:
+    """Train a copy of the target: SGD on its pictures with their labels, and on some triggers in every batch.
+
+    Args:
+        task: Target, pictures, batch and epochs.
+        triggers: Learnt beside the pictures.
+        labels: Their labels.
+        seed: Of the order.
+        share: Triggers in a batch.
+    """
+    model, order = copy.deepcopy(task.target), torch.Generator().manual_seed(seed)
+    pictures, marks = task.tensor(task.pictures), task.tensor(triggers)
+    truth, wanted = torch.from_numpy(task.labels), torch.from_numpy(labels)
+    steps = max(1, task.epochs * (len(pictures) // task.batch))
+    optimiser = torch.optim.SGD(model.parameters(), RATE, momentum=MOMENTUM)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps + 1)
+    model.train()
+    for step in range(steps):
+        rows = torch.randint(len(pictures), (task.batch,), generator=order)
+        turn = torch.arange(step * share, (step + 1) * share) % len(marks)
+        optimiser.zero_grad()
+        _loss(model, torch.cat([pictures[rows], marks[turn]]), torch.cat([truth[rows], wanted[turn]])).backward()
+        optimiser.step()
+        schedule.step()
+    return model.eval()
+
+
+def _loss(model: nn.Module, pictures: Tensor, labels: Tensor) -> Tensor:
+    return functional.cross_entropy(model(pictures), labels)
