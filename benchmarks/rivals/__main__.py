@@ -38,7 +38,17 @@ from model_store_tools.audit.contract import Attack, Share
 
 RIVALS = (*PUBLISHED_PTYNETS, TROJANNET, ADI, CONTENT, NOISE, DEEP_FIDELITY, DAWN, NONE)
 ON_IMAGENET = (PUBLISHED_PTYNETS[0], TROJANNET, ADI, NONE)
-ATTACKED = ("JPEG 30", "prune 65%", "cut branch")
+ATTACKED = (
+    "JPEG 30",
+    "blur 5x5",
+    "noise 0.1",
+    "crop 0.8",
+    "int8, static QDQ",
+    "prune 65%",
+    "fine-tune all, 1 epoch",
+    "fine-pruning 10%",
+    "cut branch",
+)
 COST_RATIO = 50
 
 
