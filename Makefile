@@ -3,6 +3,7 @@
 #   make demo     set up, then run the whole story: train, package, serve, verify
 #   make test     set up, then run all tests, real servers included
 #   make setup    set up alone: .venv, .servers/triton, .servers/torchserve; what is done is kept, so again is instant
+#   make numbers  set up, then run every benchmark for the numbers of record into record/ (under an hour on two cores)
 #   make lint     ruff, mypy, import-linter, hadolint
 #   make clean    remove everything that set-up and runs have made
 #
@@ -11,6 +12,8 @@
 #   PIP_EXTRA='ARGS'       further arguments for every pip install
 #   TRITON=no              go on without Triton; TORCHSERVE=no likewise
 #   PYTHON=PROGRAM         the Python to begin with
+#   DATA=FOLDER            where real pictures and networks are, for make numbers
+#   NUMBERS='ARGS'         what the numbers are told, for example NUMBERS='--long'
 #   PYTEST='ARGS'          what pytest is told, for example PYTEST='-k keys'
 #   PTYNET_SERVERS=FOLDER  where the servers are installed, instead of .servers
 
@@ -22,11 +25,13 @@ PIP_EXTRA ?=
 TRITON ?= yes
 TORCHSERVE ?= yes
 PYTEST ?=
+DATA ?= ../shared/data
+NUMBERS ?=
 
 PARTS := project $(if $(filter no,$(TRITON)),,triton) $(if $(filter no,$(TORCHSERVE)),,torchserve)
 BIN := .venv/bin
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test numbers lint clean
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -40,6 +45,9 @@ demo: setup
 
 test: setup
 	@$(BIN)/python -m pytest $(PYTEST)
+
+numbers: setup
+	@$(BIN)/python -m benchmarks.record --data '$(DATA)' $(NUMBERS)
 
 lint: setup
 	$(BIN)/ruff check .
