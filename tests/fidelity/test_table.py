@@ -50,6 +50,19 @@ def test_a_tiny_table_is_printed_and_resumed(
         run(tmp_path / "kept", cifar100, "--rows", "plain", "--rate", "0.5")
 
 
+def test_the_last_row_is_the_host_packaged_and_nothing_moved(
+    tmp_path: Path, cifar100: Path, quick_mark_once: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path / "kept", cifar100, "--rows", "", "--mark", str(quick_mark_once))
+    host, beside = [line for line in capsys.readouterr().out.splitlines() if "accuracy" in line]
+    assert beside.startswith("PTYNet beside it")
+    assert "triggers 100%" in beside
+    for measure in ("PFL", "SPL", "TWL", "LP", "flips"):
+        assert float(beside.split(measure)[1].split()[0].rstrip("%")) == 0, measure
+    assert beside.split("accuracy")[1].split()[0] == host.split("accuracy")[1].split()[0]
+    assert not (quick_mark_once / "claims").exists()
+
+
 def test_the_large_network_becomes_a_small_one_without_a_gpu(
     tmp_path: Path, cifar100: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
