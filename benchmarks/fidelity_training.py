@@ -43,6 +43,7 @@ from ptynet_plugin.keys import OwnerKey
 KEY = OwnerKey(bytes(range(32)))
 HOST_EPOCHS = {"mnist": 4, "cifar10": 9, "cifar100": 30}
 PAPER_HOST_EPOCHS = {"mnist": 20, "cifar10": 50, "cifar100": 100}
+PICTURES = {"mnist": 4800, "cifar10": 3200, "cifar100": 3200}
 REDUCED = ("wrn-10-1", 2000)
 SCRATCH_RATE = 1e-3
 """Of Adam, from scratch: what the authors' code trains with there."""
@@ -59,7 +60,7 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--paper", action="store_true", help="the authors' network, epochs, rate and pictures")
     parser.add_argument("--insist", action="store_true", help="run a large network on a processor all the same")
     parser.add_argument("--host-epochs", type=int)
-    parser.add_argument("--host-rate", type=float, default=0.1, help="the highest rate of the host's cycle")
+    parser.add_argument("--host-rate", type=float, help="the highest rate of the host's cycle")
     parser.add_argument("--bfloat16", action="store_true", help="train the host's convolutions in bfloat16")
     parser.add_argument("--pictures", type=int, help="training pictures the embedding sees")
     parser.add_argument("--epochs", type=int, help="epochs of embedding")
@@ -68,13 +69,15 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--mark", type=Path, help="a trained mark for the last row: GRAY for MNIST")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
-    defaults = (50, 1e-4, None) if options.paper else (4, 3e-4, 4000)
+    defaults = (50, 1e-4, None) if options.paper else (4, 1e-3, PICTURES[options.data])
     for name, value in zip(("epochs", "rate", "pictures"), defaults, strict=True):
         if getattr(options, name) is None:
             setattr(options, name, value)
     if options.net is None:
         wide = options.data == "cifar100"
         options.net = "wrn-28-10" if wide else "resnet18" if options.paper else "resnet18-strided"
+    if options.host_rate is None:
+        options.host_rate = 0.1 if options.data == "mnist" else 0.2
     if options.host_epochs is None:
         options.host_epochs = (PAPER_HOST_EPOCHS if options.paper else HOST_EPOCHS)[options.data]
     return options
