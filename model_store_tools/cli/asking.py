@@ -25,7 +25,7 @@ from ptynet_plugin.verification.result import VerificationResult
 from ptynet_plugin.verification.run import RunState
 from ptynet_plugin.verification.runner import Interrupted, Step, run_protocol
 
-__all__ = ["Asking"]
+__all__ = ["Asking", "patient_interrupt"]
 
 RUNS = "runs"
 GRACE = 2.0
@@ -69,7 +69,7 @@ class Asking:
         """
         state = self._state()
         try:
-            with self._ledger() as ledger, _progress() as on_step, _patient_interrupt() as stop:
+            with self._ledger() as ledger, _progress() as on_step, patient_interrupt() as stop:
                 result = run_protocol(
                     suspect,
                     self._questions,
@@ -156,7 +156,7 @@ def _progress() -> Iterator[Callable[[Step], None]]:
 
 
 @contextmanager
-def _patient_interrupt() -> Iterator[Callable[[], bool]]:
+def patient_interrupt() -> Iterator[Callable[[], bool]]:
     """Let the question under way end after Ctrl-C; a second one, or `GRACE` seconds, cut it off."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False

@@ -25,6 +25,7 @@ from model_store_tools.cli.keygen import keygen
 from model_store_tools.cli.package import package
 from model_store_tools.cli.serve import serve
 from model_store_tools.cli.share_covers import share_covers
+from model_store_tools.cli.trace import trace
 from model_store_tools.cli.train import train
 from model_store_tools.cli.verify import verify
 from ptynet_plugin import __version__
@@ -72,6 +73,7 @@ VERBS: tuple[Callable[..., int | None], ...] = (
     check,
     serve,
     verify,
+    trace,
     extract,
     fidelity,
     embed,

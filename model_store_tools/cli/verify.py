@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from model_store_tools.cli.outputs import named, require_writable
+from model_store_tools.cli.suspects import asked_spec, class_names_of
 from ptynet_plugin.errors import UsageError
 
 if TYPE_CHECKING:
-    from ptynet_plugin.claims.claim import Claim
     from ptynet_plugin.evidence.writer import BundleWriter
     from ptynet_plugin.keys import OwnerKey
-    from ptynet_plugin.spec import InputSpec
     from ptynet_plugin.verification.questions import Questions
 
 __all__ = ["verify"]
@@ -98,8 +97,8 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     read_metadata(mark)
     folder = find_claim(mark, claim)
     committed = read_claim(folder)
-    asked = _asked_spec(spec, committed)
-    names = _names(spec, asked, folder)
+    asked = asked_spec(spec, committed)
+    names = class_names_of(spec, asked, folder)
     mapped = None if class_map is None else read_class_map(class_map, classes=asked.classes or 0, names=names)
     if mapped is not None and evidence is not None:
         raise UsageError("--class-map with --evidence: a bundle is checked by the claim's own classes; leave one away")
@@ -141,25 +140,3 @@ def _bundle(
     authority = None if tsa is None else Authority(tsa, read_roots(tsa_ca))
     opener = owner_opens(questions.claim, claim_folder, secret=secret)
     return BundleWriter(folder, questions, opener, authority=authority, beacon=beacon)
-
-
-def _asked_spec(spec: Path | None, claim: Claim) -> InputSpec:
-    """Give what the suspect reads: the claim's spec, or the given one completed from it."""
-    from ptynet_plugin.spec import load_spec  # noqa: PLC0415
-
-    committed = claim.terms.spec
-    if spec is None:
-        return committed
-    given = load_spec(spec)
-    missing = ("layout", "dtype", "size", "classes")
-    return given.model_copy(update={name: getattr(committed, name) for name in missing if getattr(given, name) is None})
-
-
-def _names(spec: Path | None, asked: InputSpec, claim_folder: Path) -> tuple[str, ...] | None:
-    """Find the class names, for endpoints that answer names: beside `--spec`, or kept with the claim."""
-    from model_store_tools.packaging.benign import class_names  # noqa: PLC0415
-
-    beside = claim_folder if spec is None else spec.parent
-    if spec is None and not (asked.labels and (beside / asked.labels).is_file()):
-        return None
-    return class_names(asked, beside) or None

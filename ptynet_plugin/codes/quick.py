@@ -61,18 +61,26 @@ class QuickCode:
             attempt += 1
         return (drawn % np.uint64(self.classes)).astype(np.int64)
 
-    def log_evidence(self, first: int, count: int, answers: NDArray[np.int64]) -> NDArray[np.float64]:
+    def log_evidence(
+        self, first: int, count: int, answers: NDArray[np.int64], *, symbols: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float64]:
         """Weigh answers against copies.
 
         Args:
             first: Number of the first copy, from 1.
             count: How many copies.
-            answers: The top class for the first symbols in their order, or `LOST`; at most `symbols` of them.
+            answers: The top class for every symbol that was asked, or `LOST`; at most `symbols` of them.
+            symbols: Which of the quick symbols were asked, each in [0, symbols); the first ones where None.
 
         Returns:
             Natural logarithm of each copy's e-value, shape (count,).
         """
-        matches = (self.labels(first, count)[:, : len(answers)] == answers).sum(axis=1)
+        asked = np.arange(len(answers)) if symbols is None else symbols
+        return self.weigh(self.labels(first, count)[:, asked], answers)
+
+    def weigh(self, labels: NDArray[np.int64], answers: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Weigh answers, shape (asked,), against copies' labels, shape (copies, asked): `log_evidence` of these copies."""
+        matches = (labels == answers).sum(axis=1)
         evidence = EProcess(1.0 / self.classes).after(matches, len(answers) - matches)
         return np.asarray(evidence * np.log(10.0))
 

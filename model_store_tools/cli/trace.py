@@ -1,0 +1,297 @@
+"""`ptynet trace`: name the customers behind an endpoint, or an archive. Starts where torch is not installed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from model_store_tools.cli.asking import patient_interrupt
+from model_store_tools.cli.outputs import STDOUT, named, require_writable, write_json, write_whole
+from model_store_tools.cli.suspects import asked_spec, class_names_of
+from ptynet_plugin.errors import UsageError
+
+if TYPE_CHECKING:
+    from model_store_tools.registry import Copy, Registry
+    from ptynet_plugin.claims.copies import CopyTables
+    from ptynet_plugin.tracing.result import TraceResult
+    from ptynet_plugin.tracing.trace import TraceStep
+    from ptynet_plugin.tracing.whitebox import TableReading
+    from ptynet_plugin.verification.endpoint import Endpoint
+    from ptynet_plugin.verification.questions import Questions
+
+__all__ = ["trace"]
+
+EXIT_BY_VERDICT = {"traced": 0, "no-customer": 1, "inconclusive": 3}
+MEANING = {
+    "traced": "the answers come from these copies",
+    "no-customer": "no copy answers there",
+    "inconclusive": "no copy's evidence reaches its threshold; nobody is named",
+}
+TABLE_MEANING = {
+    "traced": "the table in it is of these copies",
+    "inconclusive": "a table of this key, and of no copy that is known; nobody is named",
+}
+
+
+def trace(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
+    endpoint: Annotated[
+        str,
+        typer.Argument(
+            metavar="ENDPOINT|ARCHIVE",
+            help="As for verify; or a .mar, Triton model directory, ONNX or TorchScript file: its table is read without asking.",
+        ),
+    ],
+    mark: Annotated[Path, typer.Option(help="The mark's folder, for its claim.")],
+    registry: Annotated[str, typer.Option(metavar="URL", help="Where the copies were registered.")],
+    key: Annotated[str | None, typer.Option(help="Owner key file, - for standard input; else PTYNET_KEY.")] = None,
+    claim: Annotated[Path | None, typer.Option(help="The claim's folder; needed where the mark has several.")] = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="What the suspect reads, where that differs from the claim's input spec.")
+    ] = None,
+    fwer: Annotated[
+        float, typer.Option(help="Probability that any innocent is ever named, over all copies and traces.")
+    ] = 1e-6,
+    coalition: Annotated[int, typer.Option(help="Largest coalition to look for.")] = 4,
+    budget: Annotated[
+        int | None, typer.Option(help="Most probes to send; all that tell copies apart by default.")
+    ] = None,
+    read_bits: Annotated[
+        bool, typer.Option("--read-bits", help="Go on after the first name, until every position is read.")
+    ] = False,
+    covers: Annotated[Path | None, typer.Option(help="The owner's cover pictures, as used when issuing.")] = None,
+    json_file: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - for standard output.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML report.")] = None,
+    header: Annotated[
+        list[str] | None, typer.Option(metavar="K: V", help="Request header, or @FILE with one a line; repeatable.")
+    ] = None,
+    ca_cert: Annotated[Path | None, typer.Option(help="PEM file of a private certificate authority.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds an attempt may take.")] = 10.0,
+    retries: Annotated[int, typer.Option(help="Further attempts after one that found nobody or was told to wait.")] = 3,
+    pace: Annotated[str | None, typer.Option(help="Most requests per time, like 5/s or 30/min.")] = None,
+    send: Annotated[str, typer.Option(help="How pictures are sent: auto, tensor, png or jpeg.")] = "auto",
+) -> int:
+    """Name the customers whose copies answer at ENDPOINT. Exit 0: traced, 1: no customer, 2: could not be done, 3: neither."""
+    from model_store_tools.pictures import read_pictures  # noqa: PLC0415 -- a light start for the other verbs
+    from model_store_tools.registry import Registry  # noqa: PLC0415
+    from ptynet_plugin.claims.copies import CopyTables  # noqa: PLC0415
+    from ptynet_plugin.claims.directory import find_claim, read_claim  # noqa: PLC0415
+    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
+    from ptynet_plugin.mark import read_metadata  # noqa: PLC0415
+    from ptynet_plugin.tracing.trace import require_classes, require_traceable  # noqa: PLC0415
+    from ptynet_plugin.verification.connection import Connection, parse_headers, parse_pace  # noqa: PLC0415
+    from ptynet_plugin.verification.opening import open_endpoint  # noqa: PLC0415
+    from ptynet_plugin.verification.questions import Questions  # noqa: PLC0415
+
+    require_writable(report, named(json_file))
+    rate = None if pace is None else parse_pace(pace)
+    connection = Connection(parse_headers(header or []), ca_cert, timeout=timeout, retries=retries, pace=rate)
+    owner = read_key(key)
+    read_metadata(mark)
+    folder = find_claim(mark, claim)
+    committed = read_claim(folder)
+    tables = CopyTables(committed, owner.epoch_secret(committed.terms.epoch))
+    asked = asked_spec(spec, committed)
+    pictures = None if covers is None else read_pictures(covers, color=committed.design.color)
+    with Registry.open(registry, owner=owner.fingerprint()) as opened:
+        copies = opened.count(committed.digest)
+        require_classes(asked.classes, committed.terms)
+        questions = Questions(committed, owner, spec=asked, pictures=pictures)
+        require_traceable(questions, copies=copies, fwer=fwer, coalition=coalition, budget=budget)
+        _warn(tables, coalition)
+        limits = _Limits(copies=copies, fwer=fwer, coalition=coalition)
+        if "://" not in endpoint and not endpoint.startswith("file:"):
+            if report is not None:
+                raise UsageError(
+                    f"--report draws the answers of an endpoint; {endpoint} is read without asking: use --json"
+                )
+            reading = _read(Path(endpoint), tables, opened, limits, secret=owner.probe_secret())
+            return _leave_table(reading, Path(endpoint), opened, tables, limits, json_file=json_file)
+        names = class_names_of(spec, asked, folder)
+        with open_endpoint(endpoint, spec=asked, connection=connection, names=names, send=send) as suspect:
+            result = _ask(suspect, questions, tables, opened, folder, limits, budget=budget, to_the_end=read_bits)
+        facts = _facts(opened, committed.digest, [*result.accused, *result.strongest()])
+    _leave(result, facts, report=report, json_file=json_file)
+    return EXIT_BY_VERDICT[result.verdict]
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """What bounds a trace: the copies there are, the level, the largest coalition."""
+
+    copies: int
+    fwer: float
+    coalition: int
+
+
+def _ask(  # noqa: PLR0917
+    suspect: Endpoint,
+    questions: Questions,
+    tables: CopyTables,
+    registry: Registry,
+    folder: Path,
+    limits: _Limits,
+    *,
+    budget: int | None,
+    to_the_end: bool,
+) -> TraceResult:
+    """Register the trace, ask, register how it ended."""
+    from ptynet_plugin.claims.ledger import Ledger  # noqa: PLC0415
+    from ptynet_plugin.tracing.trace import trace_endpoint  # noqa: PLC0415
+
+    digest = tables.claim.digest
+    with Ledger(folder, digest=digest) as ledger, _progress() as on_step, patient_interrupt() as stop:
+        number = registry.begin_trace(digest, endpoint=suspect.info().identity)
+        result = trace_endpoint(
+            suspect,
+            questions,
+            tables,
+            copies=limits.copies,
+            fwer=limits.fwer,
+            coalition=limits.coalition,
+            trace=number,
+            ledger=ledger,
+            budget=budget,
+            to_the_end=to_the_end,
+            on_step=on_step,
+            stop=stop,
+        )
+    registry.finish_trace(digest, number, accused=result.accused, verdict=result.verdict)
+    return result
+
+
+def _read(path: Path, tables: CopyTables, registry: Registry, limits: _Limits, *, secret: bytes) -> TableReading | None:
+    """Read the table of an archive, as a trace of its own; None where there is none of this key."""
+    from ptynet_plugin.symbols.codebook import code_words  # noqa: PLC0415
+    from ptynet_plugin.tracing.table import find_table, read_constants  # noqa: PLC0415
+    from ptynet_plugin.tracing.whitebox import read_table  # noqa: PLC0415
+
+    constants, design = read_constants(path), tables.claim.design
+    found = find_table(constants, code_words(secret, symbols=design.symbols, bits=design.bits))
+    digest = tables.claim.digest
+    number = registry.begin_trace(digest, endpoint=f"file {path.name}")
+    if found is None:
+        registry.finish_trace(digest, number, accused=(), verdict="no-customer")
+        return None
+    reading = read_table(
+        found, tables, copies=limits.copies, trace=number, fwer=limits.fwer, coalition=limits.coalition
+    )
+    registry.finish_trace(digest, number, accused=reading.accused, verdict=reading.verdict)
+    return reading
+
+
+def _facts(registry: Registry, digest: str, copies: Sequence[int]) -> dict[int, Copy]:
+    return {number: registry.copy(digest, number) for number in dict.fromkeys(copies)}
+
+
+def _warn(tables: CopyTables, coalition: int) -> None:
+    from ptynet_plugin.codes.power import POSITIONS_NEEDED  # noqa: PLC0415
+
+    positions = tables.terms.positions
+    enough = max((c for c, needed in POSITIONS_NEEDED.items() if needed <= positions), default=0)
+    if coalition > enough:
+        typer.echo(
+            f"warning: {positions} positions suffice for {enough or 'no'} colluder(s); a larger coalition may go unnamed",
+            err=True,
+        )
+
+
+def _leave(result: TraceResult, facts: Mapping[int, Copy], *, report: Path | None, json_file: str | None) -> None:
+    if report is not None:
+        from ptynet_plugin.tracing.report import render_trace  # noqa: PLC0415
+
+        write_whole(report, render_trace(result, facts))
+    if json_file is not None:
+        write_json(json_file, json.dumps(result.to_json(facts), indent=2, allow_nan=False) + "\n")
+    to_stderr = json_file == STDOUT
+    typer.echo(f"{result.verdict.upper()}: {MEANING[result.verdict]}", err=to_stderr)
+    for copy in result.accused:
+        evidence = f"E = 10^{result.log10_e(copy):.1f} of 10^{result.log10_threshold(copy):.1f}"
+        typer.echo(f"  {'named':<10} {_who(facts[copy])}: {evidence}", err=to_stderr)
+    for name, value in _lines(result, facts):
+        typer.echo(f"  {name:<10} {value}", err=to_stderr)
+
+
+def _who(copy: Copy) -> str:
+    revoked = f", revoked {copy.revoked_at[:10]}" if copy.revoked_at else ""
+    unfinished = "" if copy.issued_at else ", reserved and never issued"
+    return f"{copy.customer} (copy {copy.number}{revoked}{unfinished})"
+
+
+def _lines(result: TraceResult, facts: Mapping[int, Copy]) -> Iterator[tuple[str, str]]:
+    read = result.readback
+    yield "endpoint", f"{result.info.address}" + (f" ({result.info.server})" if result.info.server else "")
+    yield "asked", f"{result.symbols} symbols, {result.queries} probes; {result.answers}"
+    yield (
+        "bits",
+        f"{read.right} right, {read.wrong} wrong, {read.erased} erased of {read.positions} against copy {read.copy}",
+    )
+    yield "copies", f"{result.copies} weighed, revoked ones among them; false accusations at most {result.fwer:g}"
+    if not result.accused:
+        best = result.strongest()[0]
+        short = result.log10_threshold(best) - result.log10_e(best)
+        yield "strongest", f"copy {best}, short of its threshold by 10^{short:.1f}"
+    if result.mark_log10_p is not None:
+        yield "mark", f"p = 10^{result.mark_log10_p:.1f}: a model without the mark answers so with that probability"
+    yield "trace", f"number {result.trace} of this claim, run {result.run.run_id}"
+    for note in result.notes:
+        yield "note", note
+
+
+def _leave_table(
+    reading: TableReading | None,
+    path: Path,
+    registry: Registry,
+    tables: CopyTables,
+    limits: _Limits,
+    *,
+    json_file: str | None,
+) -> int:
+    from ptynet_plugin.tracing.whitebox import table_json  # noqa: PLC0415
+
+    copies = [] if reading is None else [*reading.accused, reading.best]
+    facts = _facts(registry, tables.claim.digest, copies)
+    if json_file is not None:
+        value = table_json(reading, facts, where=str(path), claim=tables.claim.digest, fwer=limits.fwer)
+        write_json(json_file, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    to_stderr = json_file == STDOUT
+    if reading is None:
+        typer.echo(f"NO-CUSTOMER: {path} holds no table beside code words of this key", err=to_stderr)
+        return EXIT_BY_VERDICT["no-customer"]
+    typer.echo(f"{reading.verdict.upper()}: {TABLE_MEANING[reading.verdict]}", err=to_stderr)
+    for copy in reading.accused:
+        typer.echo(f"  {'named':<10} {_who(facts[copy])}", err=to_stderr)
+    exact = f"{reading.matches} of {reading.compared} labels are copy {reading.best}'s"
+    typer.echo(f"  {'table':<10} {exact}, p = 10^{reading.log10_p:.1f}", err=to_stderr)
+    typer.echo(f"  {'adjusted':<10} p = 10^{reading.log10_p_adjusted:.1f} for all copies and traces", err=to_stderr)
+    if reading.manifest_copy is not None:
+        typer.echo(f"  {'manifest':<10} says copy {reading.manifest_copy}; anybody can write one", err=to_stderr)
+    return EXIT_BY_VERDICT[reading.verdict]
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[TraceStep], None]]:
+    """Show on stderr how far the evidence is, on a terminal only."""
+    columns = (
+        TextColumn("asking"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} symbols, strongest copy at 10^{task.fields[lead]} of its threshold"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
+        task = bars.add_task("asking", total=None, lead="0.0")
+
+        def on_step(step: TraceStep) -> None:
+            bars.update(task, total=step.budget, completed=step.symbols, lead=f"{step.lead:.1f}")
+
+        yield on_step
