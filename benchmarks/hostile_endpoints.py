@@ -29,11 +29,14 @@ from numpy.typing import NDArray
 from benchmarks.marked_targets import Marked, cover_folder, marked_target, owner
 from benchmarks.real_pictures import Labelled, cifar_test, cifar_train
 from model_store_tools.audit.hostile import Booty, Trial, hostile_endpoints, stolen_model, try_endpoint
+from model_store_tools.audit.hostile.table import DILUTIONS
 from model_store_tools.pictures import read_pictures
 from ptynet_plugin.claims.directory import read_claim
 from ptynet_plugin.engines.onnx_engine import OnnxEngine
 from ptynet_plugin.engines.penultimate import find_penultimate
 from ptynet_plugin.spec import InputSpec
+from ptynet_plugin.statistics.decision import alpha_of_test
+from ptynet_plugin.statistics.eprocess import log10_e_path
 from ptynet_plugin.verification.endpoint import Picture
 
 SHOWN = (
@@ -54,8 +57,13 @@ SHOWN = (
 """Must be shown with either kind of cover."""
 
 
+POWER_RUNS = 2000
+BUDGETS = (200, 448)
+"""The default, and every symbol that a claim of 512 has for party runs."""
+
+
 def main() -> int:
-    """Print both tables; 1 if a verdict of `SHOWN` is lost."""
+    """Print both tables and the power under dilution; 1 if a verdict of `SHOWN` is lost."""
     args = _arguments()
     started, test = time.perf_counter(), cifar_test(args.data)
     test = Labelled(test.pictures[: args.benign], test.labels[: args.benign])
@@ -69,11 +77,13 @@ def main() -> int:
             pictures = None if covers is None else read_pictures(covers, color="RGB")
             print(f"\n{title}\n{_HEAD}", flush=True)
             tables[title] = list(_trials(marked, args, test, pictures))
+    powers = list(_powers(classes=10))
+    print("\n".join(["", "dilution in theory, C = 10: " + _POWER_HEAD, *(_power_row(each) for each in powers)]))
     lost = [f"{each.name} ({title})" for title, rows in tables.items() for each in rows if _lost(each)]
     print(f"\n{time.perf_counter() - started:.0f} s; " + (f"LOST: {', '.join(lost)}" if lost else "nothing lost"))
     if args.json:
         rows = {title: [dataclasses.asdict(each) for each in trials] for title, trials in tables.items()}
-        args.json.write_text(json.dumps({"tables": rows, "lost": lost}, indent=1) + "\n")
+        args.json.write_text(json.dumps({"tables": rows, "power": powers, "lost": lost}, indent=1) + "\n")
     return 1 if lost else 0
 
 
@@ -99,7 +109,9 @@ def _trials(marked: Marked, args: argparse.Namespace, test: Labelled, covers: li
                 key=marked.key,
                 covers=covers,
                 controls=None if covers is None else list(cifar_train(args.data).pictures[2000:2200]),
-                pictures=test.pictures,
+                pictures=None
+                if hostile.group == "limits"
+                else test.pictures,  # asked at full speed they would say nothing
                 labels=test.labels,
             )
             print(_row(trial), flush=True)
@@ -119,6 +131,27 @@ def _other(data: Path, spec: InputSpec) -> Iterator[tuple[object, object]]:
     with stolen_model(path, spec.model_copy(update={"input": None, "scores": None})) as ask:
         yield ask, features
     engine.close()
+
+
+def _powers(*, classes: int) -> Iterator[dict[str, float | None]]:
+    """Give, for each rate of dilution, how often a run of each budget shows the mark and the median of its queries."""
+    random, needed = np.random.default_rng(0), -np.log10(alpha_of_test(1e-9, 1))
+    for rate in DILUTIONS:
+        hits = random.random((POWER_RUNS, max(BUDGETS))) < (1 - rate) + rate / classes
+        above = log10_e_path(hits, 1 / classes) >= needed
+        first = np.where(above.any(axis=1), above.argmax(axis=1) + 1, np.inf)
+        median = float(np.median(first))
+        shares = {f"within {budget}": float((first <= budget).mean()) for budget in BUDGETS}
+        yield {"rate": rate, "median": median if np.isfinite(median) else None, **shares}
+
+
+_POWER_HEAD = "rate, median queries, shown within " + ", within ".join(str(budget) for budget in BUDGETS)
+
+
+def _power_row(power: dict[str, float | None]) -> str:
+    median = "more" if power["median"] is None else f"{power['median']:.0f}"
+    shares = "  ".join(f"{power[f'within {budget}']:6.1%}" for budget in BUDGETS)
+    return f"{power['rate']:>6.0%} {median:>6}  {shares}"
 
 
 def _lost(trial: Trial) -> bool:

@@ -102,6 +102,11 @@ class Questions:
         """Chance of a hit without the key, where no class map says otherwise."""
         return self.claim.terms.null_rate
 
+    @property
+    def brings_benign(self) -> bool:
+        """Whether controls are pictures of the verifier's own."""
+        return self._benign is not None
+
     def label(self, symbol: int) -> int:
         """Give the one label of a symbol that is no pair's."""
         return int(self._labels[symbol])

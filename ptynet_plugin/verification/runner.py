@@ -20,7 +20,7 @@ from typing import Any, TypedDict
 
 from ptynet_plugin.claims.claim import Claim
 from ptynet_plugin.claims.ledger import Ledger
-from ptynet_plugin.errors import ClaimError, EndpointError
+from ptynet_plugin.errors import ClaimError, EndpointError, Refused
 from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.spec import InputSpec
 from ptynet_plugin.statistics.class_map import ClassMap
@@ -56,6 +56,8 @@ __all__ = [
 ]
 
 LONGEST_REASON = 300
+FILTER_STATUS = (403, 422)
+"""With which a filter of inputs turns a picture away."""
 
 
 def verify(
@@ -130,7 +132,7 @@ def run_protocol(
     ledger = ledger if questions.owned else None
     resumed = read_run(state) if state is not None and state.is_file() else None
     if resumed is None or resumed.finished is None:
-        endpoint.ask(questions.control(secrets.randbelow(claim.terms.symbols)))  # always the same would be recognised
+        _greet(endpoint, questions)
     identity = endpoint.info().identity
     terms: _Terms = {
         "alpha": alpha,
@@ -148,6 +150,24 @@ def run_protocol(
     runner = _Runner(endpoint, questions, registration, state=state, on_step=on_step, witness=witness, now=now)
     on_registered(registration.run)
     return runner.to_verdict(stop)
+
+
+def _greet(endpoint: Endpoint, questions: Questions) -> None:
+    """Make sure with one benign picture that somebody answers, in a form that can be read.
+
+    Raises:
+        EndpointError: Nobody does; a filter of strangers is named as a possible reason where procedural covers were asked.
+    """
+    picture = questions.control(secrets.randbelow(questions.claim.terms.symbols))  # always the same would be recognised
+    try:
+        endpoint.ask(picture)
+    except Refused as error:
+        if error.status not in FILTER_STATUS or questions.brings_benign:
+            raise
+        raise Refused(
+            f"{error}; that was a made-up picture: if the endpoint filters its inputs, ask ordinary ones with --benign DIR",
+            status=error.status,
+        ) from error
 
 
 class _Terms(TypedDict):

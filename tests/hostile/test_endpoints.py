@@ -118,6 +118,7 @@ def test_benign_controls_of_the_verifiers_own_pass_a_filter_of_strangers(known_c
     bare = try_endpoint(hostile, claim=known_case.claim, key=KEY, connection=QUICK)
     told = try_endpoint(hostile, claim=known_case.claim, key=KEY, connection=QUICK, controls=[picture()])
     assert (bare.verdict, told.verdict) == ("not-asked", "evasion-suspected")
+    assert "ask ordinary ones with --benign DIR" in bare.trouble
 
 
 def test_too_many_requests_are_waited_for(known_case: Case) -> None:
