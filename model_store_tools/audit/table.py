@@ -18,7 +18,7 @@ WIDTHS = (7, 11, 8, 8, 8, 9, 0)
 
 
 def table_of(audit: Audit) -> Iterator[str]:
-    """Give the table, one attack a line under its heading; reasons of failures and refusals stand below their attack."""
+    """Give the table, one attack a line under its heading; below an attack that won or did not run stands what it did, or why."""
     measure = "accuracy" if audit.true_labels else "agreement with the archive itself"
     yield f"{audit.archive}: {measure} {audit.accuracy:.1%}, mark {audit.baseline.verdict} after {audit.baseline.queries} queries"
     for heading, rows in groupby(audit.rows, key=lambda row: row.heading):
@@ -26,7 +26,7 @@ def table_of(audit: Audit) -> Iterator[str]:
         yield _line(HEADING_TITLES[heading].partition(":")[0], COLUMNS)
         for row in rows:
             yield _line(f"{'*' if row.promised else ' '} {row.attack}", cells(row))
-            if row.result in ("attack-failed", "refused"):
+            if row.result != "survived" and row.note:
                 yield f"      {row.note}"
     yield ""
     yield "* promised to be survived"

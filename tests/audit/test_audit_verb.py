@@ -56,6 +56,7 @@ def test_a_whole_audit(audit_case: AuditCase, tmp_path: Path) -> None:
     assert code == 0, output
     assert "KEPT: every promised attack that applies was survived" in output
     assert "mark lost" in output
+    assert "with --view mirrored: shown" in output
     assert (ledger.read_bytes() if ledger.exists() else None) == before
     found = json.loads((tmp_path / "a.json").read_text())
     assert found["schema"] == "ptynet-audit/v1"
