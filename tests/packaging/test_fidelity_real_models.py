@@ -1,0 +1,36 @@
+"""`ptynet fidelity` on real networks of different make: features are found, nothing moved, labels are read from folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.fidelity_table import COLUMNS, MODELS, measured
+from tests.support.quick_mark import write_quick_mark
+
+
+@pytest.mark.parametrize(
+    ("name", "feature"),
+    [
+        ("SqueezeNet NHWC .onnx", "tensor 'squeezenet/fire4/concat/concat:0', 12544 numbers"),
+        ("MNIST-8 .onnx", "tensor 'Pooling160_Output_0_reshape0', 256 numbers"),
+        ("ResNet20 TorchScript", "tensor 'features', 64 numbers"),
+    ],
+)
+def test_nothing_moves_in_a_real_network(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, feature: str
+) -> None:
+    monkeypatch.setattr("model_store_tools.packaging.gate.GATE_PICTURES", 30)  # the gate has its own tests
+    subject = MODELS[name]
+    (tmp_path / "work").mkdir()
+    mark = write_quick_mark(tmp_path / "mark", color="GRAY" if subject.color == "GRAY" else "RGB")
+    report = measured(subject, mark, data_dir, 10, tmp_path / "work")
+    assert report.ok, [row.failure() for row in report.failures()]
+    assert report.row("feature_loss").note.startswith(feature)
+    values = {row.name: row.value for row in report.rows}
+    torch = name.endswith("TorchScript")
+    assert set(COLUMNS) - {row for row, value in values.items() if value is not None} <= (
+        {"graph_changed"} if torch else set()
+    )
+    assert values["accuracy_packaged"] == values["accuracy_bare"] >= 0.5
