@@ -78,6 +78,7 @@ class History:
         self._trials: dict[str, dict[int, Trial]] = {}
         self._finished: set[str] = set()
         self._disclosed: dict[str, frozenset[int]] = {}
+        self._agreement: str | None = None
 
     def take(self, line: Mapping[str, Any]) -> None:
         """Take a line in.
@@ -100,6 +101,8 @@ class History:
                 self._take_disclosure(line["run"], line["symbols"])
             case "handed-over":
                 self._take_handover(line["run"], line["symbols"])
+            case "agreement":
+                self._take_agreement(line["registered"], line.get("result"))
             case other:
                 raise ClaimError(f"a ledger has no lines of the kind {other!r}")
 
@@ -183,6 +186,15 @@ class History:
                 "another neutral run"
             )
         self._disclosed[self._known(run_id)["run"]] = frozenset(symbols)
+
+    def _take_agreement(self, registered: str, result: Mapping[str, Any] | None) -> None:
+        known = self._agreement
+        if (result is None) == (known is not None) or (result is not None and registered != known):
+            raise ClaimError(
+                f"benign pictures {registered[:16]}... are registered once, before an endpoint is asked them; known are "
+                f"{'none' if known is None else known[:16] + '...'}"
+            )
+        self._agreement = registered
 
     def _known(self, run_id: str) -> dict[str, Any]:
         if run_id not in self._runs:

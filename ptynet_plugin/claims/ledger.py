@@ -8,6 +8,7 @@ claim's digest):
     {"kind": "answered", "run", "symbol", "hit", "null_rate", "facts"}      a question without such a line is a miss
     {"kind": "finished", "run", "verdict", "finished", "facts"}
     {"kind": "disclosed", "run", "symbols"}                                 opened in evidence, never asked again anywhere
+    {"kind": "agreement", "registered"}  and with "result" for each endpoint asked    see `evidence.agreement`; no evidence
     {"kind": "handed-over", "run", "symbols"}                               opened to a witness, who alone asks them, once
 
 The unit of evidence is the symbol, once in the lifetime of (claim, endpoint). A second run against an endpoint
@@ -147,6 +148,19 @@ class Ledger:
             ClaimError: One of them was asked or opened before.
         """
         self._append({"kind": "handed-over", "run": run.id, "symbols": symbols})
+
+    def agreement(self, registered: str, result: dict[str, Any] | None = None) -> None:
+        """Note a list of benign pictures before an endpoint is asked them, and afterwards what came of it.
+
+        Args:
+            registered: SHA-256 of what was registered, 64 hex digits.
+            result: Endpoint and outcome; None registers.
+
+        Raises:
+            ClaimError: Another list is registered, or none.
+        """
+        line = {"kind": "agreement", "registered": registered}
+        self._append(line if result is None else line | {"result": result})
 
     def _append(self, fields: dict[str, Any]) -> None:
         line = without_floats({**fields, "previous": self._head})

@@ -3,20 +3,21 @@
 Every key makes its own probes, commits to them, and draws its labels afterwards; a model that was not built from the key must
 then hit with probability exactly 1/C. Looked at are the e-values (mean at most 1), the anytime-valid p-values (at any level
 no more often below it than the level), the randomised binomial p-values (exactly uniform), and what the same runs give to
-somebody who peeks at the binomial after every answer. Keys are independent of each other; models see the same keys, so each
-model is judged by itself.
+somebody who peeks at the binomial after every answer, starts again when he is not content, or asks until somebody seems
+guilty. Keys are independent of each other; models are few, and each answers in its own skewed way, so that what is said over all
+of them is clustered by model.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc, kolmogorov
+from scipy.special import betainc, kolmogorov, stdtr
 
 from ptynet_plugin.claims.leaves import leaf, leaf_nonces, pixels_digest
 from ptynet_plugin.claims.merkle import merkle_root
@@ -25,7 +26,19 @@ from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.statistics.eprocess import log10_e_path
 from ptynet_plugin.symbols.labels import label_table
 
-__all__ = ["NULL_ANSWER", "NullStudy", "Question", "answered", "ask_keys", "grind", "study"]
+__all__ = [
+    "NULL_ANSWER",
+    "Clustered",
+    "Inflation",
+    "NullStudy",
+    "Question",
+    "answered",
+    "ask_keys",
+    "clustered",
+    "grind",
+    "inflation",
+    "study",
+]
 
 NULL_ANSWER = -1
 """Stands for an answer without a single top class: a miss."""
@@ -84,6 +97,42 @@ class NullStudy:
     anytime: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Clustered:
+    """What several models say together, each one cluster.
+
+    Attributes:
+        models: Number of clusters.
+        mean: Mean of the models' mean randomised p-values; 1/2 under the null.
+        mean_p: Two-sided p-value of a t-test of these means against 1/2: it holds however answers depend within a model.
+        worst_uniform_p: Least Kolmogorov-Smirnov p-value of a model, times the number of models (Bonferroni), at most 1.
+        claims: Pairs of model and key whose anytime p-value is at most 1e-6.
+    """
+
+    models: int
+    mean: float
+    mean_p: float
+    worst_uniform_p: float
+    claims: int
+
+
+@dataclass(frozen=True)
+class Inflation:
+    """How often innocents are claimed at a level by who looks often, and by who keeps the rules and looks as often.
+
+    Each pair of shares is (by the rules, without them).
+
+    Attributes:
+        peeked: Looking after every answer: the anytime p-value, the binomial one.
+        resumed: Breaking off at a random answer and going on: evidence carried on, evidence begun afresh each time.
+        repeated: Asking every model in turn: the i-th at 6 alpha / (pi^2 i^2), each at alpha.
+    """
+
+    peeked: tuple[float, float]
+    resumed: tuple[float, float]
+    repeated: tuple[float, float]
+
+
 def ask_keys(*, keys: int, probes: int, size: tuple[int, int], color: str, seed: int) -> Iterator[Question]:
     """Make random keys and their committed probes, reproducibly.
 
@@ -128,6 +177,72 @@ def study(hits: NDArray[np.bool_], classes: int, *, rng: np.random.Generator) ->
         randomised=randomised,
         anytime=np.sort(anytime),
     )
+
+
+def clustered(studies: Sequence[NullStudy]) -> Clustered:
+    """Judge the randomised p-values of several models, each model one cluster."""
+    means = np.array([found.randomised.mean() for found in studies])
+    error = means.std(ddof=1) / np.sqrt(len(means))
+    return Clustered(
+        models=len(studies),
+        mean=float(means.mean()),
+        mean_p=float(2 * stdtr(len(means) - 1, -abs(means.mean() - 0.5) / error)),
+        worst_uniform_p=min(1.0, len(studies) * min(found.uniform_p for found in studies)),
+        claims=round(sum(found.below[1e-6] * found.keys for found in studies)),
+    )
+
+
+def inflation(
+    hits: Sequence[NDArray[np.bool_]], classes: Sequence[int], *, alpha: float, rng: np.random.Generator
+) -> Inflation:
+    """Count claims against innocent models at level alpha.
+
+    Args:
+        hits: Per model, shape (keys, probes); row k is key k of every model.
+        classes: Per model.
+        alpha: Level in (0, 1).
+        rng: Draws where runs are broken off.
+    """
+    needed, peeked, resumed, repeated = -np.log10(alpha), [], [], []
+    for number, (rows, count) in enumerate(zip(hits, classes, strict=True), start=1):
+        q, (keys, probes) = 1.0 / count, rows.shape
+        best = log10_e_path(rows, q).max(axis=1)
+        binomial = _tail(np.cumsum(rows, axis=1), np.arange(1, probes + 1), q).min(axis=1)
+        peeked.append((best >= needed, binomial <= alpha))
+        cuts = np.asarray(rng.integers(1, probes, size=keys), dtype=np.int64)
+        resumed.append((_goes_on(rows, cuts, q, needed), _starts_again(rows, cuts, q, alpha)))
+        share = 6.0 / (np.pi * number) ** 2
+        repeated.append((best >= needed - np.log10(share), best >= needed))
+    return Inflation(peeked=_share(peeked), resumed=_share(resumed), repeated=_any(repeated))
+
+
+def _goes_on(rows: NDArray[np.bool_], cuts: NDArray[np.int64], q: float, needed: float) -> NDArray[np.bool_]:
+    """Whether a run that was broken off and taken up again shows the mark, as `SequentialTest` decides it."""
+    whole, after = log10_e_path(rows, q), np.arange(rows.shape[1]) >= cuts[:, None]
+    fresh = np.stack([_fresh(row, cut, q) for row, cut in zip(rows, cuts.tolist(), strict=True)])
+    return np.asarray(((whole >= needed) & (~after | (fresh >= min(2.0, needed)))).any(axis=1))
+
+
+def _fresh(row: NDArray[np.bool_], cut: int, q: float) -> NDArray[np.float64]:
+    return np.concatenate([np.zeros(cut), log10_e_path(row[None, cut:], q)[0]])
+
+
+def _starts_again(rows: NDArray[np.bool_], cuts: NDArray[np.int64], q: float, alpha: float) -> NDArray[np.bool_]:
+    """Whether either part alone, each begun afresh, has a binomial p-value of at most alpha at its end."""
+    before = np.array([row[:cut].sum() for row, cut in zip(rows, cuts, strict=True)])
+    first = _tail(before, cuts, q)
+    second = _tail(rows.sum(axis=1) - before, rows.shape[1] - cuts, q)
+    return np.asarray(np.minimum(first, second) <= alpha)
+
+
+def _share(pairs: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> tuple[float, float]:
+    kept, broken = (np.concatenate([pair[which] for pair in pairs]).mean() for which in (0, 1))
+    return float(kept), float(broken)
+
+
+def _any(pairs: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> tuple[float, float]:
+    kept, broken = (np.stack([pair[which] for pair in pairs]).any(axis=0).mean() for which in (0, 1))
+    return float(kept), float(broken)
 
 
 def grind(

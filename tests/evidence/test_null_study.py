@@ -8,7 +8,7 @@ from scipy.stats import binom
 from typer.testing import CliRunner
 
 from model_store_tools.cli.main import app
-from ptynet_plugin.evidence.null_study import NULL_ANSWER, _tail, answered, ask_keys, grind, study
+from ptynet_plugin.evidence.null_study import NULL_ANSWER, _tail, answered, ask_keys, clustered, grind, inflation, study
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1000])
@@ -65,3 +65,24 @@ def test_grinding_gains_no_more_than_its_allowance() -> None:
 def test_the_audit_needs_something_to_attack() -> None:
     result = CliRunner().invoke(app, ["claim", "audit"])
     assert (result.exit_code, "nothing to attack" in result.output) == (2, True)
+
+
+def test_rules_keep_peeking_resuming_and_repeating_at_the_level() -> None:
+    """Without the rules the same looks claim more than the level; with them they stay below it."""
+    rng = np.random.default_rng(8)
+    hits = [rng.random((1500, 60)) < 0.1 for _ in range(4)]
+    found = inflation(hits, [10] * 4, alpha=0.05, rng=rng)
+    for kept, broken in vars(found).values():
+        assert kept <= 0.05
+        assert broken > 0.05
+
+
+def test_p_values_over_models_are_judged_as_clusters() -> None:
+    rng = np.random.default_rng(9)
+    fair = [study(rng.random((400, 12)) < 0.1, 10, rng=rng) for _ in range(6)]
+    found = clustered(fair)
+    assert (found.models, found.claims) == (6, 0)
+    assert found.mean_p > 0.01
+    assert found.worst_uniform_p > 0.01
+    bent = [study(rng.random((400, 12)) < 0.14, 10, rng=rng) for _ in range(6)]
+    assert clustered(bent).mean_p < 1e-3

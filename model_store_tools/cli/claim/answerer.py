@@ -1,0 +1,139 @@
+"""`ptynet claim panel|agreement`: does the target answer behind the mark? Registered benign pictures, never ownership."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from model_store_tools.cli.claim.flags import ClaimFolder, KeyOption
+from ptynet_plugin.errors import ClaimError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ptynet_plugin.spec import InputSpec
+    from ptynet_plugin.verification.endpoint import Picture
+
+__all__ = ["agreement", "panel"]
+
+MEANING = {
+    "target": "benign pictures are answered as only the target answers them",
+    "another": "benign pictures are NOT answered by the target; a mark here sits on another model",
+    "undecided": "neither the target nor another model can be told",
+}
+EXITS = {"target": 0, "another": 1, "undecided": 3}
+
+
+def panel(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
+    claim: ClaimFolder,
+    target: Annotated[Path, typer.Option(help="The protected model: ONNX, TorchScript, or an archive.")],
+    model: Annotated[list[Path], typer.Option("--panel", help="An independent model of the same classes; repeatable.")],
+    pictures: Annotated[Path, typer.Option(help="Folder of benign pictures; some hundreds or thousands.")],
+    key: KeyOption = None,
+    spec: Annotated[
+        list[Path] | None,
+        typer.Option("--panel-spec", help="SPEC.toml per --panel, in their order; else the claim's own for all."),
+    ] = None,
+    count: Annotated[int, typer.Option(help="Most pictures to register.")] = 200,
+    level: Annotated[float, typer.Option(help="Level of each test.")] = 1e-3,
+) -> None:
+    """Register benign pictures on which the target stands alone among independent models, before an endpoint is asked."""
+    from model_store_tools.pictures import read_pictures  # noqa: PLC0415 -- a light start for the other verbs
+    from model_store_tools.targets.detect import load_target  # noqa: PLC0415
+    from ptynet_plugin.claims import Ledger, read_claim  # noqa: PLC0415
+    from ptynet_plugin.evidence.agreement import as_read, register_pictures  # noqa: PLC0415
+    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
+    from ptynet_plugin.spec import load_spec  # noqa: PLC0415
+
+    if spec and len(spec) != len(model):
+        raise UsageError(
+            f"{len(model)} models and {len(spec)} specs: give one --panel-spec after every --panel, or none"
+        )
+    committed, owner = read_claim(claim), read_key(key)
+    secret, terms = owner.epoch_secret(committed.terms.epoch), committed.terms
+    if not committed.belongs_to(secret):
+        raise ClaimError(f"{claim}: this key did not make the claim")
+    loaded = load_target(str(target))
+    if loaded.digest != terms.target:
+        raise UsageError(f"--target {target}: has digest {loaded.digest}, the claim is of {terms.target}")
+    sized = terms.spec.model_copy(update={"size": terms.size})
+    pool = [
+        as_read(picture, sized) for picture in read_pictures(pictures, color=committed.design.color, flag="--pictures")
+    ]
+    specs = [load_spec(path) for path in spec] if spec else [terms.spec] * len(model)
+    others = {
+        f"{path.name} {load_target(str(path)).digest[:16]}": _classes(path, each, pool, terms.classes)
+        for path, each in zip(model, specs, strict=True)
+    }
+    with Ledger(claim, digest=committed.digest) as ledger:
+        own = _classes(target, terms.spec, pool, terms.classes)
+        digest = register_pictures(
+            claim, committed, pool, secret=secret, target=own, panel=others, count=count, level=level
+        )
+        ledger.agreement(digest)
+    typer.echo(f"registered {digest}; next: ptynet claim agreement {claim} ENDPOINT")
+
+
+def agreement(  # noqa: PLR0917
+    claim: ClaimFolder,
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Whom to ask, as for verify.")],
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")] = None,
+    header: Annotated[
+        list[str] | None, typer.Option(metavar="K: V", help="Request header, or @FILE with one a line; repeatable.")
+    ] = None,
+    ca_cert: Annotated[Path | None, typer.Option(help="PEM file of a private certificate authority.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds an attempt may take.")] = 10.0,
+    retries: Annotated[int, typer.Option(help="Further attempts after one that found nobody or was told to wait.")] = 3,
+    pace: Annotated[str | None, typer.Option(help="Most requests per time, like 5/s or 30/min.")] = None,
+    send: Annotated[str, typer.Option(help="How pictures are sent: auto, tensor, png or jpeg.")] = "auto",
+) -> int:
+    """Ask ENDPOINT the registered benign pictures. Exit 0: the target answers, 1: another model, 3: undecided."""
+    from ptynet_plugin.claims import Ledger, read_claim  # noqa: PLC0415
+    from ptynet_plugin.evidence.agreement import ask_registered, read_registered, result_json  # noqa: PLC0415
+    from ptynet_plugin.verification.connection import Connection, parse_headers, parse_pace  # noqa: PLC0415
+    from ptynet_plugin.verification.opening import open_endpoint  # noqa: PLC0415
+
+    committed = read_claim(claim)
+    registered = read_registered(claim, committed)
+    rate = None if pace is None else parse_pace(pace)
+    connection = Connection(parse_headers(header or []), ca_cert, timeout=timeout, retries=retries, pace=rate)
+    spec = committed.terms.spec
+    with (
+        Ledger(claim, digest=committed.digest) as ledger,
+        open_endpoint(endpoint, spec=spec, connection=connection, send=send) as suspect,
+    ):
+        found, answers = ask_registered(suspect, registered, spec)
+        told = {"endpoint": suspect.info().identity, "answerer": found.answerer, "agreed": found.agreed}
+        ledger.agreement(registered.digest, told)
+    if json_file is not None:
+        json_file.write_text(json.dumps(result_json(registered, found, answers), indent=2) + "\n", encoding="utf-8")
+    typer.echo(f"{found.answerer.upper()}: {MEANING[found.answerer]}")
+    typer.echo(f"  agreed     {found.agreed} of {found.asked} with the target, which stands alone on them")
+    for name, agreed in zip(registered.names, found.with_panel, strict=True):
+        typer.echo(f"  panel      {agreed} with {name}")
+    typer.echo(
+        f"  tests      above the bar of {registered.bar:.1%}: p = 10^{found.log10_p:.1f}, below: 10^{found.log10_p_other:.1f}; "
+        f"against the panel: 10^{found.log10_p_sign:.1f} (level {registered.level:g})"
+    )
+    typer.echo("  note       this says who answers benign pictures; it never counts as ownership")
+    return EXITS[found.answerer]
+
+
+def _classes(path: Path, spec: InputSpec, pool: Sequence[Picture], classes: int) -> NDArray[np.int64]:
+    """Give a model's top class of every picture, -1 where two share the top."""
+    import numpy as np  # noqa: PLC0415
+
+    from ptynet_plugin.evidence.agreement import as_read  # noqa: PLC0415
+    from ptynet_plugin.verification.opening import open_endpoint  # noqa: PLC0415
+
+    complete = spec.model_copy(update={"classes": spec.classes or classes})
+    if complete.classes != classes:
+        raise UsageError(f"{path}: its spec has {complete.classes} classes, the claim {classes}")
+    with open_endpoint(f"file:{path}", spec=complete) as model:
+        tops = (model.ask(as_read(picture, complete)).top for picture in pool)
+        return np.array([-1 if top is None else top for top in tops], dtype=np.int64)
