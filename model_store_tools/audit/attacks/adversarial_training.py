@@ -1,4 +1,4 @@
-"""Adversarial training: fine-tuning on the worst pictures within 8/255 of the share's.
+"""Adversarial training: fine-tuning on the share's pictures and the worst within 4/255 of them, half and half.
 
 Madry, Makelov, Schmidt, Tsipras and Vladu, "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018,
 section 2.1 (PGD); with one step it is the FGSM training of Goodfellow, Shlens and Szegedy, ICLR 2015, section 6.
@@ -21,8 +21,10 @@ from ptynet_plugin.spec import InputSpec
 
 __all__ = ["ATTACKS", "steps_in_input"]
 
-RADIUS = 8.0
-"""In grey levels of 0..255, in every pixel."""
+RADIUS = 4.0
+"""In grey levels of 0..255, in every pixel. At 8, and at five times the rate, a ResNet20 loses five sixths of its accuracy."""
+
+RATE = 0.002
 
 
 def harden(stolen: Artefact, share: Share, *, folder: Path, seed: int, steps: int, epochs: int) -> Outcome:
@@ -36,7 +38,7 @@ def harden(stolen: Artefact, share: Share, *, folder: Path, seed: int, steps: in
         steps: Steps of gradient ascent a picture.
         epochs: Passes over the share.
     """
-    schedule = Schedule(epochs=epochs)
+    schedule = Schedule(epochs=epochs, rate=RATE)
     return trained(
         stolen, share, folder=folder, seed=seed, schedule=schedule, make_loss=partial(_worst_case, steps=steps)
     )
@@ -52,7 +54,7 @@ def _worst_case(model: Trainable, spec: InputSpec, *, steps: int) -> Loss:
             (slope,) = torch.autograd.grad(plain(moved, labels), moved)
             step = radius if steps == 1 else radius / 2
             moved = torch.minimum(torch.maximum(moved + step * slope.sign(), pixels - radius), pixels + radius)
-        return plain(moved.detach(), labels)
+        return 0.5 * plain(pixels, labels) + 0.5 * plain(moved.detach(), labels)
 
     return loss
 
@@ -65,18 +67,18 @@ def steps_in_input(spec: InputSpec, grey_levels: float) -> Tensor:
 
 ATTACKS = (
     Attack(
-        "adversarial training, FGSM, 10 epochs",
+        "adversarial training, FGSM, 5 epochs",
         "weights",
         "Goodfellow et al., ICLR 2015",
-        partial(harden, steps=1, epochs=10),
+        partial(harden, steps=1, epochs=5),
         promised=True,
         needs_data=True,
     ),
     Attack(
-        "adversarial training, PGD-3, 5 epochs",
+        "adversarial training, PGD-3, 3 epochs",
         "weights",
         "Madry et al., ICLR 2018",
-        partial(harden, steps=3, epochs=5),
+        partial(harden, steps=3, epochs=3),
         promised=True,
         needs_data=True,
     ),
