@@ -118,11 +118,13 @@ class Outcome:
         artefact: What the thief serves now.
         pictures: How many of his pictures it took.
         note: What else is worth knowing, in a few words; "" where nothing.
+        won: Whether the attack reached an aim of its own, other than that the mark is not shown: found a key that is heard, say.
     """
 
     artefact: Artefact
     pictures: int = 0
     note: str = ""
+    won: bool = False
 
 
 class Run(Protocol):

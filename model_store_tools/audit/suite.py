@@ -5,7 +5,7 @@ Watermarking?", IEEE S&P 2022), if the mark is lost and the model lost at most f
 attack ends in one of:
 
     survived        the mark is shown
-    mark-lost       it is not, and the model is still worth having: the thief won
+    mark-lost       it is not, and the model is still worth having: the thief won; or the attack reached an aim of its own
     model-lost      it is not, and neither is the model
     attack-failed   the attack crashed, or made something that cannot be asked: nothing is known, and nothing is claimed
     refused         it does not apply to this archive
@@ -182,7 +182,8 @@ def judge(
     except Exception as error:  # noqa: BLE001 -- what cannot be asked proves nothing about the mark
         return _row(attack, tried, "attack-failed", note=f"what it made cannot be asked: {_reason(error)}")
     kept = accuracy / before if before else None
-    result = _result(evidence, lost=before - accuracy if held_out.true else 0.0)
+    lost = before - accuracy if held_out.true else 0.0
+    result = "mark-lost" if outcome.won else _result(evidence, lost=lost)
     return _row(attack, tried, result, accuracy=accuracy, kept=kept, evidence=evidence, note=note)
 
 

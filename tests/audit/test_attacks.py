@@ -14,13 +14,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from model_store_tools.audit.attacks import ALL, attacks_of, neural_cleanse, purification
+from model_store_tools.audit.attacks import ALL, attacks_of, near_key, neural_cleanse, purification
 from model_store_tools.audit.attacks.overwriting import overwrite
 from model_store_tools.audit.contract import HEADINGS, Artefact, Attack
 from model_store_tools.audit.engines import open_engine
 from model_store_tools.audit.on_graph import Step, seams, steps_of
 from ptynet_plugin.network.training import TrainingPlan
 from tests.support.audit_case import AuditCase, case_of, small_target
+from tests.support.quick_mark import BITS, KEY, SYMBOLS
 
 BY_NAME = {attack.name: attack for attack in ALL}
 LONG = (
@@ -120,6 +121,16 @@ def test_whoever_holds_the_file_can_make_inputs_that_fire(audit_case: AuditCase,
     assert told is not None
     assert int(told[1]) <= int(told[3])
     assert int(told[3]) > 0
+
+
+def test_a_search_that_finds_a_key_has_won(
+    audit_case: AuditCase, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near_key, "key_secret", lambda seed, number: KEY.probe_secret())
+    monkeypatch.setattr(near_key, "SYMBOLS", SYMBOLS)
+    monkeypatch.setattr(near_key, "most_bits", lambda color: BITS)
+    row = audit_case.run(BY_NAME["near-key search, 20 keys"], scratch)
+    assert row.result == "mark-lost"
 
 
 def test_another_key_is_not_heard(audit_case: AuditCase, scratch: Path) -> None:

@@ -92,6 +92,16 @@ def test_the_rule_of_the_sok(verdict: str, lost: float, true: bool, result: str,
     assert isinstance(row.evidence, Evidence)
 
 
+def test_an_attack_with_another_aim_can_win_though_the_mark_is_shown(audit_case: AuditCase, scratch: Path) -> None:
+    def found(stolen: Artefact, share: Share, *, folder: Path, seed: int) -> Outcome:
+        return Outcome(stolen, won=True)
+
+    row = audit_case.run(attack(found), scratch)
+    assert row.result == "mark-lost"
+    assert row.evidence is not None
+    assert row.evidence.verdict == "shown"
+
+
 def test_a_weak_mark_is_lost(audit_case: AuditCase, scratch: Path) -> None:
     """The stand-in reads raw pixels by ridge regression: turned pictures are Greek to it."""
     from model_store_tools.audit.attacks import ALL  # noqa: PLC0415

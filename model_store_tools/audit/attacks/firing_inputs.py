@@ -90,7 +90,6 @@ ATTACKS = tuple(
         "inversion",
         "Madry et al., ICLR 2018",
         partial(ascend, pictures=pictures),
-        promised=True,
         quick=quick,
         needs_data=not quick,
     )

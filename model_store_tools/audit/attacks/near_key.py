@@ -3,7 +3,7 @@ deny whose it is.
 
 Specificity, after Liu et al., "False Claims against Model Ownership Resolution", USENIX Security 2024. A key is a
 seed of an HMAC, so that no key is near another: the search can only try many, and keep the one that is heard best.
-What is served stays as it was.
+What is served stays as it was. The thief has won if two probes of one key are heard.
 """
 
 from __future__ import annotations
@@ -47,12 +47,17 @@ def search(stolen: Artefact, share: Share, *, folder: Path, seed: int, keys: int
     height, width = (side or SIDE_WHERE_DYNAMIC for side in stolen.spec.size or (0, 0))
     heard = []
     for number in range(keys):
-        maker = ProbeMaker(hashlib.sha256(f"key {seed} {number}".encode()).digest(), design)
+        maker = ProbeMaker(key_secret(seed, number), design)
         probes = np.stack([maker.probe(symbol, 0, (height, width)) for symbol in range(SYMBOLS)])
         spoken = [batch[flags[-1]].reshape(-1) for batch in values_on(stolen, model, flags[-1:], probes)]
         heard.append(int(np.concatenate(spoken).sum()))
     note = f"{keys} keys: {sum(heard)} of {keys * SYMBOLS} probes heard, the best key's {max(heard)} of {SYMBOLS}"
-    return Outcome(stolen, 0, note)
+    return Outcome(stolen, 0, note, won=max(heard) > 1)
+
+
+def key_secret(seed: int, number: int) -> bytes:
+    """Draw the secret of one more key."""
+    return hashlib.sha256(f"key {seed} {number}".encode()).digest()
 
 
 ATTACKS = tuple(
