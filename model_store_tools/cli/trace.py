@@ -103,7 +103,7 @@ def trace(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
     tables = CopyTables(committed, owner.epoch_secret(committed.terms.epoch))
     asked = asked_spec(spec, committed)
     pictures = None if covers is None else read_pictures(covers, color=committed.design.color)
-    with Registry.open(registry, owner=owner.fingerprint()) as opened:
+    with Registry.open(registry, owner=owner.fingerprint(), create=False) as opened:
         copies = opened.count(committed.digest)
         require_classes(asked.classes, committed.terms)
         questions = Questions(committed, owner, spec=asked, pictures=pictures)

@@ -43,22 +43,24 @@ class Registry:
         self._database = database
 
     @classmethod
-    def open(cls, url: str, *, owner: str | None = None) -> Self:
+    def open(cls, url: str, *, owner: str | None = None, create: bool = True) -> Self:
         """Open a registry; make it where there is none and an owner is given.
 
         Args:
             url: `sqlite:///FILE` or `postgresql://USER@HOST/DATABASE`.
             owner: `OwnerKey.fingerprint` of the key it must belong to. None opens any existing one, to look at it.
+            create: Whether one is made where there is none; whoever only reads asks for False, lest a mistyped name makes one.
 
         Raises:
-            RegistryError: Malformed address, no registry and no owner, another owner's, a newer schema, or the database
+            RegistryError: Malformed address, no registry and none to be made, another owner's, a newer schema, or the database
                 cannot be used. The message never holds the address's password.
         """
         if owner is not None:
             checked_digest(owner, "an owner key's fingerprint")
-        database = Database(parse_address(url), create=owner is not None)
+        create &= owner is not None
+        database = Database(parse_address(url), create=create)
         try:
-            bring_up_to_date(database, owner=owner)
+            bring_up_to_date(database, owner=owner if create else None)
             if owner is not None:
                 _require_owner(database, owner)
         except BaseException:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from model_store_tools.registry import Copy, Registry
@@ -29,6 +31,12 @@ def test_a_reservation_becomes_an_issued_copy(registry: Registry) -> None:
     assert issued.state == "issued" and issued.digest == ARCHIVE["digest"] and issued.archive == "model.mar"
     assert registry.copy(CLAIM, 1) == issued
     assert list(registry.copies()) == [issued]
+
+
+def test_who_only_reads_makes_no_registry(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="no such registry"):
+        Registry.open(f"sqlite:///{tmp_path / 'mistyped.db'}", owner=OWNER, create=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_everything_is_there_after_closing(url: str) -> None:
