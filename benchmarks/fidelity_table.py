@@ -112,8 +112,10 @@ def write_pictures(pictures: Labelled, folder: Path, count: int) -> Path:
     return folder
 
 
-def measured(subject: Subject, mark: Path, data: Path, count: int, folder: Path) -> FidelityReport:
-    """Package a model and measure the archive."""
+def measured(
+    subject: Subject, mark: Path, data: Path, count: int, folder: Path, *, slices: bool = False
+) -> FidelityReport:
+    """Package a model and measure the archive; with the slice of the boundary for the page where it is wanted."""
     (folder / "SPEC.toml").write_text(spec_text(subject))
     copytree(mark, folder / "MARK")
     factory = ":" in subject.target
@@ -129,7 +131,7 @@ def measured(subject: Subject, mark: Path, data: Path, count: int, folder: Path)
     )
     packaged = package(target, options)
     benign = write_pictures(subject.pictures(data), folder / "benign", count)
-    return archive_fidelity(packaged.path, target, Choices(benign, count, weights=weights, slices=True))
+    return archive_fidelity(packaged.path, target, Choices(benign, count, weights=weights, slices=slices))
 
 
 def lines(report: FidelityReport) -> Iterator[str]:
@@ -158,7 +160,9 @@ def main() -> int:
             continue
         started = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="ptynet-") as scratch:
-            report = measured(subject, mark, options.data, options.pictures, Path(scratch))
+            report = measured(
+                subject, mark, options.data, options.pictures, Path(scratch), slices=options.report is not None
+            )
         kept &= report.ok
         print(f"{name:<30}" + "".join(f"{cell:>9}" for cell in lines(report)), flush=True)
         features = next(row.note for row in report.rows if row.name == "feature_loss")
