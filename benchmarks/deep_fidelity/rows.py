@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +80,11 @@ class Work:
     data: DataSet
     folder: Path
 
+    @cached_property
+    def host_inside(self) -> tuple[np.ndarray, np.ndarray]:
+        """Features and logits of the host on the test pictures."""
+        return _inside(self.host, self.test[0], self.data)
+
 
 def run_row(
     work: Work, method: Method, plan: EmbeddingPlan, *, scratch_rate: float, on_epoch: Callable[[str], None]
@@ -126,7 +131,8 @@ def run_row(
 
 def measured(work: Work, model: nn.Module, name: str) -> Row:
     """Measure a model against the host with the numpy metrics that the gate uses."""
-    host, marked = (_inside(each, work.test[0], work.data) for each in (work.host, model))
+    host = work.host_inside
+    marked = host if model is work.host else _inside(model, work.test[0], work.data)
     weights = [{n: v.detach().cpu().numpy() for n, v in each.named_parameters()} for each in (work.host, model)]
     own = _inside(model, torch.from_numpy(work.own.pictures), work.data)[1]
     answers = metrics.top1(marked[1])
