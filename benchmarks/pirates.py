@@ -4,9 +4,9 @@
 
 Copies of a CIFAR-10 ResNet20 are issued; 2, 3 and 4 of them stand behind one HTTP server (Open Inference Protocol) that
 answers as a coalition would, or are averaged tensor by tensor and served by Triton. Every position is read once over the network.
-1,000 copies are weighed, those who leaked carry the highest numbers, the level is 1e-6. "needed" is the number of probes after which a
-colluder is named in 95 % of 200 orders: as read, and with 5 % of the bits turned wrong, which is what the design's figures
-assume; they count n / eps = 1e9, the thresholds in use grow with the copy's number, so both are given.
+1,000 copies are weighed, those who leaked carry the highest numbers, the level is 1e-6. "needed" is the number of probes after
+which a colluder is named in 95 % of 200 orders: as read, and with 5 % of the bits turned wrong, which is what the design's
+figures assume; they count n / eps = 1e9, the thresholds in use grow with the copy's number, so both are given.
 """
 
 from __future__ import annotations
