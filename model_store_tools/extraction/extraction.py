@@ -141,9 +141,10 @@ def _aligned(
             "a reference of another architecture"
         )
     restored, cosine = align(layers, neutral(original.layers, mark))
-    found = scan({layer.name: layer.stored() for layer in restored}, mark)
-    values = next(layer.stored() for layer in restored if layer.name == found.layer)
-    rank = decoy_rank(values.T if found.transposed else values, found.reading.right, decoys=decoys)
+    stored = {layer.name: layer.stored() for layer in restored}
+    found = scan(stored, mark)
+    values = [stored[name].T if found.transposed else stored[name] for name in found.members]
+    rank = decoy_rank(values[0] if len(values) == 1 else values, found.reading.right, decoys=decoys)
     yield Finding("target, aligned", found, rank, cosine)
 
 

@@ -18,9 +18,22 @@ from ptynet_plugin.errors import UsageError
 from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.statistics.binomial import log10_binomial_p_value
 from ptynet_plugin.symbols.encoding import tagged_digest
+from ptynet_plugin.whitebox.freedom import by_filter, by_importance, by_inputs
 from ptynet_plugin.whitebox.projection import ROWS, Projection
 
-__all__ = ["BITS", "MARGIN", "PTYNET", "Reading", "WeightMark", "embed", "embedding_cost", "read", "weight_mark"]
+__all__ = [
+    "BITS",
+    "MARGIN",
+    "PTYNET",
+    "Reading",
+    "WeightMark",
+    "embed",
+    "embedding_cost",
+    "read",
+    "rms",
+    "weight_mark",
+    "within_reach",
+]
 
 Array = NDArray[np.floating]
 
@@ -33,8 +46,11 @@ PTYNET = b"ptynet"
 
 PUBLIC_LABEL = "whitebox-public/v1"
 SECRET_LABEL = "whitebox/v1"
-MOST_FREEDOM = 100.0
-"""A weight may move at most this many times as freely as the median one."""
+REACH = 16.0
+"""How far from 0 a weight is believed, in medians of their sizes: 10.8 standard deviations of normal weights."""
+
+HISTOGRAM_ROUNDS = 8
+"""Giving weights their old values back costs some margin; embedding again and again brings it close to what was asked."""
 
 
 @dataclass(frozen=True)
@@ -96,33 +112,52 @@ def weight_mark(key: OwnerKey, *, model: bytes = PTYNET, salt: bytes = b"") -> W
 
 
 def embed(
-    weights: Array, mark: WeightMark, *, margin: float = MARGIN, importance: NDArray[np.floating] | None = None
+    weights: Array,
+    mark: WeightMark,
+    *,
+    margin: float = MARGIN,
+    importance: NDArray[np.floating] | None = None,
+    moments: NDArray[np.floating] | None = None,
+    transposed: bool = False,
+    keep_histogram: bool = False,
 ) -> Array:
     """Move weights as little as possible until every bit is right by a margin.
 
     Args:
-        weights: One layer's weights, any shape, floating.
+        weights: One layer's weights, any shape, floating; filters lie along the first axis.
         mark: Which bits.
         margin: Distance from 0 in units of the root mean square before the change.
-        importance: What a squared change of each weight costs, positive, broadcast to the weights' shape: the mean square of
-            the input it multiplies, say. Where None, a filter's weights cost the inverse of their mean square, so that
-            every filter changes by about the same share.
+        importance: What a squared change of each weight costs, see `by_importance`.
+        moments: Second moments of what a filter reads, see `by_inputs`: the layer's outputs then change least. Where neither
+            is given, every filter changes by about the same share.
+        transposed: Whether filters lie along the last axis instead.
+        keep_histogram: Give the changed weights the very values of the old ones, by rank: no test on their distribution can
+            then tell. It costs the advantage of `moments`; for weights that are trained afterwards.
 
     Returns:
         Same shape and dtype. About sqrt(256 (margin^2 + 1) / size) of relative change where filters are alike.
 
     Raises:
-        UsageError: Too few weights, not floating, all zero, or an importance that does not fit.
+        UsageError: Too few weights, not floating, all zero, or an importance or moments that do not fit.
     """
     _require_floating(weights)
     exact = np.asarray(weights, np.float64)
     if not np.isfinite(exact).all() or not exact.any():
         raise UsageError("these weights are all zero or not finite; there is nothing to mark")
-    freedom = _freedom(exact, importance)
-    projection, bits = mark.projection(weights.size), mark.bits()
-    missing = np.maximum(margin * _rms(exact) - projection.forward(exact) * bits, 0.0) * bits
-    change = projection.lift(np.asarray(missing, np.float64), freedom=freedom.reshape(-1))
-    return (exact + change.reshape(exact.shape)).astype(weights.dtype)
+    if moments is not None:
+        freedom = by_inputs(exact, moments, transposed=transposed)
+    elif importance is not None:
+        freedom = by_importance(exact, importance)
+    else:
+        freedom = by_filter(exact, transposed=transposed)
+    projection, signs = mark.projection(weights.size), mark.bits().astype(np.float64)
+    wanted, values = margin * rms(within_reach(exact)), np.sort(exact, axis=None)
+    for _ in range(HISTOGRAM_ROUNDS if keep_histogram else 1):
+        missing = np.maximum(wanted - projection.forward(within_reach(exact)) * signs, 0.0) * signs
+        exact = exact + projection.lift(missing, freedom=freedom).reshape(exact.shape)
+        if keep_histogram:
+            exact = _by_rank(exact, values)
+    return exact.astype(weights.dtype)
 
 
 def embedding_cost(weights: Array, *, margin: float = MARGIN) -> float:
@@ -135,38 +170,40 @@ def read(weights: Array, mark: WeightMark) -> Reading:
     """Read the bits of one tensor.
 
     Args:
-        weights: As embedded, any shape with as many entries.
+        weights: As embedded, any shape with as many entries. What is not finite counts as 0, and what lies out of reach of
+            the others is cut: one huge weight behind a channel that is never active would drown every bit.
         mark: Which bits.
 
     Raises:
         UsageError: Too few weights, or not floating.
     """
     _require_floating(weights)
-    exact = np.nan_to_num(np.asarray(weights, np.float64), posinf=0.0, neginf=0.0)
+    exact = within_reach(np.asarray(weights, np.float64))
     signed = mark.projection(weights.size).forward(exact) * mark.bits()
-    scale = _rms(exact)
+    scale = rms(exact)
     return Reading(int((signed > 0).sum()), float(signed.mean() / scale) if scale else 0.0)
 
 
-def _freedom(exact: NDArray[np.float64], importance: NDArray[np.floating] | None) -> NDArray[np.float64]:
-    """Give how far each weight may move; extremes are cut, lest the whole mark sits in a few weights."""
-    if importance is None:
-        squares = np.mean(exact.reshape(len(exact), -1) ** 2, axis=1)
-        free = np.broadcast_to(squares.reshape(-1, *[1] * (exact.ndim - 1)), exact.shape)
-    else:
-        try:
-            cost = np.broadcast_to(np.asarray(importance, np.float64), exact.shape)
-        except ValueError:
-            raise UsageError(f"importance of shape {importance.shape} does not fit weights of {exact.shape}") from None
-        if not (cost >= 0).all():
-            raise UsageError("importance holds values below 0 or NaN; give what a squared change of each weight costs")
-        free = 1 / np.maximum(cost, MOST_FREEDOM**-1 * float(np.median(cost)) + np.finfo(np.float64).tiny)
-    middle = float(np.median(free[free > 0]))
-    return np.asarray(np.clip(free, middle / MOST_FREEDOM, middle * MOST_FREEDOM), np.float64)
+def within_reach(weights: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Cut weights to `REACH` times the median size of those that are not 0; what is not finite becomes 0."""
+    exact = np.asarray(weights, np.float64)
+    exact = np.where(np.isfinite(exact), exact, 0.0)
+    sizes = np.abs(exact[exact != 0])
+    limit = REACH * float(np.median(sizes)) if sizes.size else 0.0
+    return np.asarray(np.clip(exact, -limit, limit))
 
 
-def _rms(weights: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.mean(weights * weights)))
+def rms(weights: NDArray[np.float64]) -> float:
+    """Root mean square, safe for very small and very large weights."""
+    largest = float(np.abs(weights).max(initial=0.0))
+    return largest * float(np.sqrt(np.mean((weights / largest) ** 2))) if largest else 0.0
+
+
+def _by_rank(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the smallest weight the smallest value, and so on."""
+    changed = np.empty(weights.size)
+    changed[np.argsort(weights, axis=None, kind="stable")] = values
+    return changed.reshape(weights.shape)
 
 
 def _tail_of_squares(margin: float) -> float:

@@ -8,6 +8,7 @@ All weights of the tensor take part: a mark on the mean over filters (Uchida et 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -17,8 +18,9 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from ptynet_plugin.errors import UsageError
 from ptynet_plugin.symbols.stream import KeyStream
+from ptynet_plugin.whitebox.freedom import Freedom
 
-__all__ = ["FEWEST_WEIGHTS", "ROWS", "Projection", "walsh_hadamard"]
+__all__ = ["FEWEST_WEIGHTS", "ROWS", "Projection", "solved", "walsh_hadamard"]
 
 Floats = NDArray[np.float64]
 
@@ -28,6 +30,7 @@ FEWEST_WEIGHTS = 2048
 
 FACTOR = 256
 SOLVER_TOLERANCE = 1e-10
+TINY = 1e-300
 
 
 class Projection:
@@ -70,26 +73,33 @@ class Projection:
         spread[self.rows] = numbers
         return np.asarray(walsh_hadamard(spread)[: self.size] * self.signs / np.sqrt(self.size))
 
-    def lift(self, numbers: Floats, *, freedom: Floats | None = None) -> Floats:
+    def lift(self, numbers: Floats, *, freedom: Freedom | None = None) -> Floats:
         """Give the cheapest change of the weights that changes `forward` by `numbers`.
 
         Args:
             numbers: Shape (256,).
-            freedom: How far each weight may move, shape (size,), positive: the sum of change^2 / freedom is smallest. Without
-                it the change itself is shortest.
+            freedom: How freely weights may move, see `ptynet_plugin.whitebox.freedom`: with freedom F the change's
+                x^T F^-1 x is smallest. Without it the change itself is shortest.
 
         Returns:
             Shape (size,).
         """
-        free = 1.0 if freedom is None else freedom / freedom.mean()
-        gram = LinearOperator((ROWS, ROWS), matvec=lambda a: self.forward(free * self.adjoint(a)), dtype=np.float64)
-        coefficients, _ = cg(gram, numbers, rtol=SOLVER_TOLERANCE, maxiter=10 * ROWS)
-        return np.asarray(free * self.adjoint(coefficients))
+        free = freedom or _unchanged
+        coefficients = solved(lambda a: self.forward(free(self.adjoint(a))), numbers)
+        return free(self.adjoint(coefficients))
 
     def without(self, weights: NDArray[np.floating]) -> Floats:
         """Take the 256 directions out of the weights, so that `forward` gives 0: same shape, float64."""
         exact = np.asarray(weights, np.float64)
         return exact - self.lift(self.forward(exact)).reshape(exact.shape)
+
+
+def solved(gram: Callable[[Floats], Floats], numbers: Floats) -> Floats:
+    """Solve a symmetric positive 256 x 256 system by conjugate gradients, scaled so that its size does not matter."""
+    scale = float(np.linalg.norm(gram(numbers)) / max(float(np.linalg.norm(numbers)), TINY)) or 1.0
+    operator = LinearOperator((ROWS, ROWS), matvec=lambda a: gram(a) / scale, dtype=np.float64)
+    coefficients, _ = cg(operator, numbers, rtol=SOLVER_TOLERANCE, maxiter=10 * ROWS)
+    return np.asarray(coefficients / scale)
 
 
 def walsh_hadamard(values: Floats) -> Floats:
@@ -112,6 +122,10 @@ def _factors(length: int) -> tuple[int, ...]:
         factors.append(FACTOR)
         length //= FACTOR
     return (*factors, length)
+
+
+def _unchanged(values: Floats) -> Floats:
+    return values
 
 
 def _distinct(stream: KeyStream, bound: int) -> NDArray[np.int64]:
