@@ -41,7 +41,7 @@ from ptynet_plugin.network.module import TrainablePTYNet
 from ptynet_plugin.network.reading import soft_bits
 from ptynet_plugin.network.training import TrainingPlan, train_network
 from ptynet_plugin.network.weights import Network
-from ptynet_plugin.privacy.membership import likelihood_ratios, plain_scores
+from ptynet_plugin.privacy.membership import LEAST_SHADOWS, likelihood_ratios, plain_scores
 from ptynet_plugin.privacy.roc import Interval, area, clustered_interval, found_at
 from ptynet_plugin.whitebox.mark import embed, weight_mark
 
@@ -76,9 +76,13 @@ class Found:
 
 
 def halves(networks: int, pictures: int, *, seed: int) -> NDArray[np.bool_]:
-    """Draw a random half of the pictures for each network, shape (networks, pictures)."""
+    """Draw a random half of the pictures for each network, (networks, pictures); anew where a picture has few of a kind."""
     rng = np.random.default_rng(seed)
-    return np.stack([rng.permutation(pictures) < pictures // 2 for _ in range(networks)])
+    while True:
+        member = np.stack([rng.permutation(pictures) < pictures // 2 for _ in range(networks)])
+        counts = member.sum(axis=0)
+        if min(counts.min(), networks - counts.max()) > LEAST_SHADOWS:
+            return member
 
 
 def study_of_marks(pictures: Pictures, plan: TrainingPlan, *, networks: int, one_key: bool) -> Study:

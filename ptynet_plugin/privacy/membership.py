@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["likelihood_ratios", "plain_scores"]
+__all__ = ["LEAST_SHADOWS", "likelihood_ratios", "plain_scores"]
 
 Statistics = NDArray[np.float64]
 Membership = NDArray[np.bool_]
