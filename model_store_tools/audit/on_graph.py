@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
+from onnx import ModelProto, NodeProto, helper, numpy_helper, shape_inference
 
 from model_store_tools.audit.contract import Artefact, AttackRefused, Pictures
 from ptynet_plugin.images.encode import encode
@@ -213,11 +213,6 @@ def serve_tensor(model: ModelProto, output: str, tensor: str) -> ModelProto:
                 node.input[place] = hidden
     made.graph.node.append(helper.make_node("Identity", [tensor], [output]))
     return tidied(made)
-
-
-def is_float(kinds: dict[str, int], name: str) -> bool:
-    """Tell whether a tensor holds float32, as far as inference knows."""
-    return kinds.get(name) == TensorProto.FLOAT
 
 
 def _fill(field: object, items: Iterable[object]) -> None:

@@ -58,7 +58,7 @@ class _Script:
     """Frozen TorchScript: one flat graph, weights as constants."""
 
     def __init__(self, artefact: Artefact) -> None:
-        self._artefact = artefact
+        self._artefact, self._alike = artefact, list[str]()
         module: Any = load_torch(artefact.model, form="torchscript")
         self._graph = (torch.jit.freeze(module) if _parameters(module) else module).graph
         outputs = list(self._graph.outputs())
@@ -69,10 +69,16 @@ class _Script:
         self.depends: Mapping[str, frozenset[str]] = dependencies(self.steps)
 
     def candidates(self, pictures: Pictures) -> dict[str, NDArray[np.generic]]:
-        """See `TorchGraph`."""
+        """See `TorchGraph`; two pictures tell which tensors are worth keeping for the others."""
+        self._alike = list(self._candidates(pictures[:2]))
+        return self._candidates(pictures)
+
+    def _candidates(self, pictures: Pictures) -> dict[str, NDArray[np.generic]]:
         graph = self._graph.copy()
+        alike = self._alike or [name for step in self.steps for name in step.outputs]
         numbers = _numbered(graph)
-        values = [value for node in graph.nodes() for value in node.outputs() if _is_computed(node, value)]
+        computed = [value for node in graph.nodes() for value in node.outputs() if _is_computed(node, value)]
+        values = [value for value in computed if numbers[value.debugName()] in alike]
         names = [numbers[value.debugName()] for value in values]
         together = graph.create("prim::ListConstruct", values, 1)
         together.output().setType(torch._C.ListType.ofTensors())
@@ -132,7 +138,7 @@ class _Program:
     """An exported program's graph module."""
 
     def __init__(self, artefact: Artefact) -> None:
-        self._artefact = artefact
+        self._artefact, self._alike = artefact, list[str]()
         self._program = torch.export.load(str(artefact.model))
         self._module: Any = self._program.module()
         (answer,) = [node for node in self._module.graph.nodes if node.op == "output"]
@@ -144,15 +150,20 @@ class _Program:
         self.depends: Mapping[str, frozenset[str]] = dependencies(self.steps)
 
     def candidates(self, pictures: Pictures) -> dict[str, NDArray[np.generic]]:
-        """See `TorchGraph`."""
+        """See `TorchGraph`; two pictures tell which tensors are worth keeping for the others."""
+        self._alike = list(self._candidates(pictures[:2]))
+        return self._candidates(pictures)
+
+    def _candidates(self, pictures: Pictures) -> dict[str, NDArray[np.generic]]:
         found: dict[str, Tensor] = {}
+        alike = self._alike
 
         class Remember(fx.Interpreter):
             """Keeps every tensor."""
 
             def run_node(self, n: fx.Node) -> Any:
                 value = super().run_node(n)
-                if isinstance(value, Tensor) and n.op.startswith("call"):
+                if isinstance(value, Tensor) and n.op.startswith("call") and (n.name in alike or not alike):
                     found[n.name] = value
                 return value
 

@@ -69,16 +69,33 @@ def replace(
 def _nodes(stolen: Artefact, model: ModelProto, share: Share) -> list[_Node]:
     output = model.graph.output[0].name
     names = [name for node in model.graph.node for name in node.output if name and name != output]
-    batches = list(values_on(stolen, model, names, share.pictures))
-    found = []
-    for name in names:
-        parts = [batch[name] for batch in batches]
-        if parts[0].ndim < 2 or len(parts[0]) == 1 or parts[0].dtype.kind not in NUMBERS:
-            continue
-        whole = np.concatenate(parts)
-        mean = whole.mean(axis=0, keepdims=True).astype(whole.dtype) if whole.dtype.kind == "f" else whole[:1]
-        found.append(_Node(name, mean, bool((whole == whole[:1]).all())))
-    return found
+    found: dict[str, _Running] = {}
+    for batch in values_on(stolen, model, names, share.pictures):
+        for name, value in batch.items():
+            if value.ndim >= 2 and len(value) > 1 and value.dtype.kind in NUMBERS:
+                found.setdefault(name, _Running(value[:1])).see(value)
+    return [_Node(name, running.mean, running.constant) for name, running in found.items()]
+
+
+class _Running:
+    """Mean and constancy of a tensor over batches that are seen and let go."""
+
+    def __init__(self, first: Value) -> None:
+        self._first, self._rows, self.constant = first, 0, True
+        self._sum = np.zeros(first.shape, np.float64)
+
+    def see(self, value: Value) -> None:
+        self.constant &= value.shape[1:] == self._first.shape[1:] and bool((value == self._first).all())
+        if value.dtype.kind == "f":
+            self._sum += value.sum(axis=0, keepdims=True, dtype=np.float64)
+        self._rows += len(value)
+
+    @property
+    def mean(self) -> Value:
+        if self._first.dtype.kind != "f":
+            return self._first
+        mean: Value = (self._sum / self._rows).astype(self._first.dtype)
+        return mean
 
 
 def _top(stolen: Artefact, model: ModelProto, share: Share) -> Value:
