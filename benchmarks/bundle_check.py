@@ -16,10 +16,10 @@ from pathlib import Path
 from ptynet_plugin.claims import Ledger, write_claim
 from ptynet_plugin.evidence import check_bundle
 from ptynet_plugin.evidence.checking import check_bundle as check_with_library
+from ptynet_plugin.evidence.opening import owner_opens
 from ptynet_plugin.evidence.writer import BundleWriter
 from ptynet_plugin.spec import InputSpec
-from ptynet_plugin.verification.runner import run_protocol
-from tests.support.bundles import SECRET, Suspect, make_questions
+from tests.support.bundles import SECRET, Suspect, ask, make_questions
 
 LIMITS = {"png": 5.0, "tensor": 60.0}
 
@@ -48,13 +48,9 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as place:
             bundle, claim = Path(place) / "bundle", Path(place) / "claim"
             write_claim(claim, questions.claim)
-            writer = BundleWriter(bundle, claim, questions, secret=SECRET)
+            writer = BundleWriter(bundle, questions, owner_opens(questions.claim, claim, secret=SECRET))
             with Ledger(claim, digest=questions.claim.digest) as ledger:
-                suspect = Suspect(questions, form=form)
-                result = run_protocol(
-                    suspect, questions, alpha=alpha, budget=given.queries, ledger=ledger, witness=writer.witness
-                )
-                writer.finish(result, ledger)
+                result = ask(writer, Suspect(questions, form=form), ledger, alpha=alpha, budget=given.queries)
             octets = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
             began, spent = time.perf_counter(), _children_seconds()
             done = subprocess.run(

@@ -17,7 +17,7 @@ from ptynet_plugin.errors import ClaimError, IntegrityError
 from ptynet_plugin.evidence.envelope import HANDOVER, open_envelope
 from ptynet_plugin.spec import InputSpec
 
-__all__ = ["HANDED_OVER", "Bundle", "OpenedTerms", "read_bundle"]
+__all__ = ["HANDED_OVER", "Bundle", "OpenedTerms", "described", "read_bundle"]
 
 HANDED_OVER = "handover.json"
 _NAME = re.compile(r"[a-z]+/[0-9]+(-[0-9]+)?|[a-z0-9-]+\.[a-z]+")
@@ -95,7 +95,12 @@ def read_bundle(folder: Path) -> Bundle:
     except ClaimError as error:
         raise IntegrityError(str(error)) from None
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
-        raise IntegrityError(f"{folder}: not the form of a bundle ({type(error).__name__}: {error})") from None
+        raise IntegrityError(f"{folder}: not the form of a bundle ({described(error)})") from None
+
+
+def described(error: Exception) -> str:
+    """Say on one line of bounded length what an adversary's value raised."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _read(folder: Path) -> Bundle:

@@ -64,8 +64,8 @@ def open_envelope(octets, name, about):
     need(octets == canonical(form), f"{name}: not the one form of its content")
     signed = b"DSSEv1 %d %s %d %s" % (len(IN_TOTO), IN_TOTO.encode(), len(payload), payload)
     need(is_signed(public, signature, signed), f"{name}: the signature does not hold")
-    told = parse(payload, name)
-    need(told["predicateType"] == f"urn:ptynet:{about}:v1", f"{name}: a statement of another kind")
+    told, kind = parse(payload, name), ("https://in-toto.io/Statement/v1", f"urn:ptynet:{about}:v1")
+    need((told["_type"], told["predicateType"]) == kind, f"{name}: a statement of another kind")
     return told, public.hex()
 def read_files(folder):
     (statement, signer), files = open_envelope((folder / "envelope.json").read_bytes(), "envelope.json", "evidence"), {}

@@ -17,7 +17,7 @@ from PIL import Image
 from ptynet_plugin.claims.canonical import canonical_json
 from ptynet_plugin.errors import IntegrityError, PtynetError
 from ptynet_plugin.evidence.binding import bound_archives
-from ptynet_plugin.evidence.bundle import Bundle, read_bundle
+from ptynet_plugin.evidence.bundle import Bundle, described, read_bundle
 from ptynet_plugin.evidence.check_symbols import Outcomes, check_symbols
 from ptynet_plugin.evidence.check_times import check_times
 from ptynet_plugin.evidence.check_verdict import Decision, check_verdict
@@ -98,7 +98,7 @@ def check_bundle(
     except PtynetError as error:
         raise IntegrityError(f"{folder}: {error}") from None
     except _BAD as error:
-        raise IntegrityError(f"{folder}: not the form of a bundle ({type(error).__name__}: {error})") from None
+        raise IntegrityError(f"{folder}: not the form of a bundle ({described(error)})") from None
 
 
 def _checked(bundle: Bundle, roots: bytes | None, archives: Sequence[str], now: datetime | None) -> CheckedBundle:

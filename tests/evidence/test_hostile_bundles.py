@@ -1,0 +1,135 @@
+"""Any value of any JSON in a bundle, replaced by a hostile owner who signs again: both checkers refuse, or neither minds."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import copy
+import hashlib
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ptynet_plugin.claims import read_claim, write_claim
+from ptynet_plugin.claims.canonical import canonical_json
+from ptynet_plugin.claims.commitment import Opening, field_digest
+from ptynet_plugin.errors import IntegrityError
+from ptynet_plugin.evidence import check_bundle as alone
+from ptynet_plugin.evidence.checking import check_bundle
+from ptynet_plugin.evidence.envelope import seal_envelope
+from ptynet_plugin.evidence.sealing import seal
+from ptynet_plugin.evidence.tampering import edit_transcript, sign_again
+from tests.support.authority import Authority
+from tests.support.bundles import SECRET, make_bundle, make_questions
+
+HOSTILE = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(min_value=-(2**53) + 1, max_value=2**53 - 1),
+    st.sampled_from(
+        [0, -1, 1, 2**31, 2**53 - 1, "", "0", "nan", "inf", "-inf", "1e999", "00" * 32, "../x", "\u0000", "2026"]
+    ),
+    st.text(max_size=8),
+    st.lists(st.integers(-2, 70), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.integers(-2, 2), max_size=2),
+)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Path:
+    folder = tmp_path_factory.mktemp("hostile")
+    write_claim(folder / "claim", make_questions(symbols=12, reserve=2).claim)
+    seal(folder / "claim", authority.stamp(read_claim(folder / "claim").commitment), roots=authority.root.read_bytes())
+    make_bundle(folder / "bundle", folder / "claim", make_questions(claim_folder=folder / "claim"), budget=4)
+    return folder / "bundle"
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a JSON value, the whole included."""
+    yield path
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, entry in entries:
+        yield from places(entry, (*path, key))
+
+
+def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
+    if not path:
+        return by
+    value = copy.copy(value)
+    value[path[0]] = replaced(value[path[0]], path[1:], by)
+    return value
+
+
+def judged(folder: Path) -> tuple[str, str]:
+    """What both checkers say; nothing but their own errors may come out of them."""
+    try:
+        ours = check_bundle(folder).verdict
+    except IntegrityError as error:
+        assert "\n" not in str(error)
+        ours = "refused"
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            theirs = alone.check(folder)
+    except alone.Broken:
+        theirs = "refused"
+    return ours, theirs
+
+
+def attacked(folder: Path, name: str, data: st.DataObject) -> tuple[Any, ...]:
+    """Replace one value and let the owner make everything else agree again: openings, chain, hashes, signature."""
+    if name == "statement":
+        content = json.loads(base64.b64decode(json.loads((folder / "envelope.json").read_bytes())["payload"]))
+        path = data.draw(st.sampled_from(list(places(content))[1:]))
+        changed = replaced(content, path, data.draw(HOSTILE))
+        (folder / "envelope.json").write_bytes(seal_envelope(changed, secret=SECRET))
+        return path
+    if name == "transcript":
+        lines = [json.loads(line) for line in (folder / "transcript.jsonl").read_bytes().splitlines()]
+        path = data.draw(st.sampled_from([path for path in places(lines) if len(path) > 1]))
+        changed = replaced(lines, path, data.draw(HOSTILE))
+
+        def exchange(lines: list[dict[str, Any]]) -> None:
+            lines[:] = changed
+
+        edit_transcript(folder, exchange, secret=SECRET)
+        return path
+    value = json.loads((folder / name).read_bytes())
+    path = data.draw(st.sampled_from(list(places(value))[1:]))
+    changed = replaced(value, path, data.draw(HOSTILE))
+    (folder / name).write_bytes(canonical_json(changed))
+    if name == "opened.json" and path[:1] == ("fields",) and len(path) > 2 and path[2] == "value":
+        recommitted(folder, changed, path[1])
+    sign_again(folder, secret=SECRET)
+    return path
+
+
+def recommitted(folder: Path, opened: Any, name: str) -> None:
+    """Commit to the changed value: the stamp then no longer fits, unless the checker never gets that far."""
+    field = opened["fields"][name]
+    committed = json.loads((folder / "commitment.json").read_bytes())
+    committed["fields"][name] = field_digest(name, Opening(field["value"], bytes.fromhex(field["nonce"]))).hex()
+    (folder / "commitment.json").write_bytes(canonical_json(committed))
+    digest = hashlib.sha256(canonical_json(committed)).hexdigest()
+    edit_transcript(folder, lambda lines: lines[0].update(claim=digest, previous=digest), secret=SECRET)
+
+
+@pytest.mark.parametrize("name", ["statement", "transcript", "opened.json", "commitment.json", "leaves.json"])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_both_checkers_agree_on_any_value_of_an_adversary(bundle: Path, name: str, data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "bundle"
+        shutil.copytree(bundle, folder)
+        path = attacked(folder, name, data)
+        ours, theirs = judged(folder)
+        if "spec" not in path:  # ours reads the whole spec, the stand-alone checker what requests depend on
+            assert ours == theirs, path
+        assert ours in ("refused", "inconclusive"), path  # four questions show nothing, whatever is said of them
