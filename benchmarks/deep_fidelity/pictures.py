@@ -58,7 +58,7 @@ def load(data: DataSet, shared: Path, cifar100: Path | None) -> tuple[Labelled, 
     if data.name == "mnist":
         return mnist(shared, "train"), mnist(shared, "t10k")
     if data.name == "cifar10":
-        return cifar_jpeg(shared, "train"), cifar_jpeg(shared, "test")
+        return cifar_jpeg(shared, "train"), _mixed(cifar_jpeg(shared, "test"))
     if cifar100 is None:
         raise ValueError("CIFAR-100 is not in the data folder; name the folder of its binary form with --cifar100")
     return _cifar100(cifar100 / "train.bin"), _cifar100(cifar100 / "test.bin")
@@ -79,6 +79,12 @@ def augmented(pictures: Tensor, order: torch.Generator, *, border: int = 4) -> T
     rows = down[:, None] + torch.arange(height)
     columns = across[:, None] + torch.where(mirrored[:, None], torch.arange(width - 1, -1, -1), torch.arange(width))
     return padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _mixed(pictures: Labelled) -> Labelled:
+    """Mix pictures that lie class by class, so that the first of them are of all classes."""
+    order = np.random.default_rng(0).permutation(len(pictures.labels))
+    return Labelled(pictures.pictures[order], pictures.labels[order])
 
 
 def _cifar100(file: Path) -> Labelled:
