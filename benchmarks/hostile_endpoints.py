@@ -3,8 +3,8 @@
 Packages ResNet20 (CIFAR-10) with a mark, steals the archive and serves it behind every endpoint of
 `model_store_tools.audit.hostile`: real HTTP servers on loopback, asked by the real protocol at 1e-9 with at most 200 queries.
 The thief also has ResNet56 with its penultimate features, 2,000 pictures, and 500 that neither network saw in training to set his
-thresholds by. Asked are a claim with procedural covers and one with the owner's own pictures as covers, with real pictures as
-controls in the second: for a filter of strangers the two are not the same.
+thresholds by. Asked are a claim with procedural covers and one with the owner's own pictures as covers, with and without real
+pictures as controls: for a filter of strangers these are not the same.
 
     python -m benchmarks.hostile_endpoints [--mark MARK --key OWNER.key] [--data DIR] [--quick] [--json F]
 
@@ -72,11 +72,16 @@ def main() -> int:
         scratch = Path(name)
         mark, key = owner(scratch, mark=args.mark, key=args.key)
         own = cover_folder(args.data, scratch / "covers")
-        for title, covers in (("procedural covers", None), ("the owner's own covers", own)):
-            marked = marked_target("resnet20", args.data, scratch, mark=mark, key=key, covers=covers)
-            pictures = None if covers is None else read_pictures(covers, color="RGB")
+        plain = marked_target("resnet20", args.data, scratch, mark=mark, key=key)
+        brought = marked_target("resnet20", args.data, scratch, mark=mark, key=key, covers=own)
+        pictures = read_pictures(own, color="RGB")
+        for title, marked, covers, controls, groups in (
+            ("procedural covers", plain, None, False, None),
+            ("procedural covers, ordinary pictures as controls", plain, None, True, ("filters",)),
+            ("the owner's own covers, ordinary pictures as controls", brought, pictures, True, None),
+        ):
             print(f"\n{title}\n{_HEAD}", flush=True)
-            tables[title] = list(_trials(marked, args, test, pictures))
+            tables[title] = list(_trials(marked, args, test, covers, benign_controls=controls, groups=groups))
     powers = list(_powers(classes=10))
     print("\n".join(["", "dilution in theory, C = 10: " + _POWER_HEAD, *(_power_row(each) for each in powers)]))
     lost = [f"{each.name} ({title})" for title, rows in tables.items() for each in rows if _lost(each)]
@@ -98,17 +103,28 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _trials(marked: Marked, args: argparse.Namespace, test: Labelled, covers: list[Picture] | None) -> Iterator[Trial]:
+def _trials(
+    marked: Marked,
+    args: argparse.Namespace,
+    test: Labelled,
+    covers: list[Picture] | None,
+    *,
+    benign_controls: bool,
+    groups: tuple[str, ...] | None,
+) -> Iterator[Trial]:
     with stolen_model(marked.archive, marked.spec) as stolen, _other(args.data, marked.spec) as (other, features):
-        booty = Booty(stolen, marked.spec, cifar_train(args.data).pictures[:2000], other=other, features=features)
+        train, held_out = cifar_train(args.data).pictures, cifar_test(args.data).pictures[500:]
+        booty = Booty(stolen, marked.spec, train[:2000], held_out=held_out, other=other, features=features)
         claim = read_claim(marked.claim)
         for hostile in hostile_endpoints(booty, slow=not args.quick):
+            if groups is not None and hostile.group not in groups:
+                continue
             trial = try_endpoint(
                 hostile,
                 claim=claim,
                 key=marked.key,
                 covers=covers,
-                controls=None if covers is None else list(cifar_train(args.data).pictures[2000:2200]),
+                controls=list(train[2000:2200]) if benign_controls else None,
                 pictures=None
                 if hostile.group == "limits"
                 else test.pictures,  # asked at full speed they would say nothing
