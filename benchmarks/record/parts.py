@@ -79,6 +79,8 @@ PARTS = (
          "benchmarks.null_audit", ("--keys", "150", "--probes", "8", "--data", "DATA", "--json", "JSON"), 400, ("data",)),
     Part("false-claims", "Verdicts", "does a false accuser win", "never", "benchmarks.false_claims", ("--data", "DATA"), 300,
          ("data",)),
+    Part("agreement", "Verdicts", "does the target answer behind the mark", "", "benchmarks.agreement", ("--data", "DATA"), 300,
+         ("data",)),
     Part("bundle-check", "Verdicts", "how long does a judge's check take", "5 s", "benchmarks.bundle_check", (), 200),
     Part("tracing", "Copies", "how many probes name a leaker", "88, 330, 776, 1517 for 1 to 4", "benchmarks.tracing",
          ("--runs", "30"), 500),
