@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from benchmarks.marked_targets import Marked, cover_folder, marked_target, owner
 from benchmarks.real_pictures import Labelled, cifar_test, cifar_train
 from model_store_tools.audit.hostile import Booty, Trial, hostile_endpoints, stolen_model, try_endpoint
-from model_store_tools.audit.hostile.table import DILUTIONS
+from model_store_tools.audit.hostile.table import DILUTIONS, detectors
 from model_store_tools.pictures import read_pictures
 from ptynet_plugin.claims.directory import read_claim
 from ptynet_plugin.engines.onnx_engine import OnnxEngine
@@ -38,6 +39,7 @@ from ptynet_plugin.spec import InputSpec
 from ptynet_plugin.statistics.decision import alpha_of_test
 from ptynet_plugin.statistics.eprocess import log10_e_path
 from ptynet_plugin.verification.endpoint import Picture
+from ptynet_plugin.verification.questions import Questions
 
 SHOWN = (
     "as stolen",
@@ -62,6 +64,10 @@ BUDGETS = (200, 448)
 """The default, and every symbol that a claim of 512 has for party runs."""
 
 
+FALSE_POSITIVES = (0.01, 0.02, 0.05, 0.1, 0.2)
+PROBES = 200
+
+
 def main() -> int:
     """Print both tables and the power under dilution; 1 if a verdict of `SHOWN` is lost."""
     args = _arguments()
@@ -82,13 +88,19 @@ def main() -> int:
         ):
             print(f"\n{title}\n{_HEAD}", flush=True)
             tables[title] = list(_trials(marked, args, test, covers, benign_controls=controls, groups=groups))
+        caught = list(_caught(plain, args, None)) + list(_caught(brought, args, pictures))
+    print(f"\nprobes turned away where benign pictures lose {', '.join(f'{rate:.0%}' for rate in FALSE_POSITIVES)}")
+    for each in caught:
+        print(f"{each['detector']:<20} {each['covers']:<12} " + "  ".join(f"{share:6.1%}" for share in each["shares"]))
     powers = list(_powers(classes=10))
     print("\n".join(["", "dilution in theory, C = 10: " + _POWER_HEAD, *(_power_row(each) for each in powers)]))
     lost = [f"{each.name} ({title})" for title, rows in tables.items() for each in rows if _lost(each)]
     print(f"\n{time.perf_counter() - started:.0f} s; " + (f"LOST: {', '.join(lost)}" if lost else "nothing lost"))
     if args.json:
         rows = {title: [dataclasses.asdict(each) for each in trials] for title, trials in tables.items()}
-        args.json.write_text(json.dumps({"tables": rows, "power": powers, "lost": lost}, indent=1) + "\n")
+        args.json.write_text(
+            json.dumps({"tables": rows, "power": powers, "caught": caught, "lost": lost}, indent=1) + "\n"
+        )
     return 1 if lost else 0
 
 
@@ -147,6 +159,19 @@ def _other(data: Path, spec: InputSpec) -> Iterator[tuple[object, object]]:
     with stolen_model(path, spec.model_copy(update={"input": None, "scores": None})) as ask:
         yield ask, features
     engine.close()
+
+
+def _caught(marked: Marked, args: argparse.Namespace, covers: list[Picture] | None) -> Iterator[dict[str, Any]]:
+    """Give for each detector the share of probes above its threshold, at several shares of benign pictures."""
+    questions = Questions(read_claim(marked.claim), marked.key, pictures=covers)
+    probes = [questions.probe(symbol, 0) for symbol in range(PROBES)]
+    with stolen_model(marked.archive, marked.spec) as stolen, _other(args.data, marked.spec) as (other, features):
+        train, held_out = cifar_train(args.data).pictures, cifar_test(args.data).pictures[500:]
+        booty = Booty(stolen, marked.spec, train[:2000], held_out=held_out, other=other, features=features)
+        for name, _, detector in detectors(booty, slow=not args.quick):
+            benign, measured = (np.array([detector(each) for each in group]) for group in (held_out, probes))
+            shares = [float((measured > np.quantile(benign, 1 - rate)).mean()) for rate in FALSE_POSITIVES]
+            yield {"detector": name, "covers": "own" if covers else "procedural", "shares": shares}
 
 
 def _powers(*, classes: int) -> Iterator[dict[str, float | None]]:

@@ -18,7 +18,7 @@ from model_store_tools.audit.hostile.limits import late, rate_limited
 from model_store_tools.audit.hostile.mixing import cached, diluted, ensemble, wrongly
 from ptynet_plugin.spec import InputSpec
 
-__all__ = ["DILUTIONS", "Booty", "hostile_endpoints"]
+__all__ = ["DILUTIONS", "Booty", "detectors", "hostile_endpoints"]
 
 DILUTIONS = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 TEMPERATURES = (0.25, 4.0, 20.0)
@@ -50,6 +50,16 @@ class Booty:
     other: Ask | None = None
     features: Features = thumbnails
     seed: int = 0
+
+    @property
+    def for_learning(self) -> NDArray[np.uint8]:
+        """Pictures that detectors learn from."""
+        return self.benign if self.held_out is not None else self.benign[::2]
+
+    @property
+    def for_thresholds(self) -> NDArray[np.uint8]:
+        """Pictures that set their thresholds."""
+        return self.benign[1::2] if self.held_out is None else self.held_out
 
 
 def hostile_endpoints(booty: Booty, *, slow: bool = True) -> Iterator[Hostile]:
@@ -109,11 +119,8 @@ def _limits(booty: Booty, *, slow: bool) -> Iterator[Hostile]:
 
 
 def _filters(booty: Booty, *, slow: bool) -> Iterator[Hostile]:
-    learn, calibrate = booty.benign, booty.held_out
-    if calibrate is None:
-        learn, calibrate = booty.benign[::2], booty.benign[1::2]
-    for name, source, detector in _detectors(booty, learn, slow=slow):
-        above = threshold(detector, calibrate)
+    for name, source, detector in detectors(booty, slow=slow):
+        above = threshold(detector, booty.for_thresholds)
         replies: tuple[Reply, ...] = ("refuse", "random") if booty.other is None else ("refuse", "random", "other")
         for reply in replies:
             ask = filtered(booty.stolen, detector, above=above, reply=reply, other=booty.other, seed=booty.seed)
@@ -123,7 +130,14 @@ def _filters(booty: Booty, *, slow: bool) -> Iterator[Hostile]:
 SAID: dict[Reply, str] = {"refuse": "403", "random": "random class", "other": "other model answers"}
 
 
-def _detectors(booty: Booty, learn: NDArray[np.uint8], *, slow: bool) -> Iterator[tuple[str, str, Detector]]:
+def detectors(booty: Booty, *, slow: bool = True) -> Iterator[tuple[str, str, Detector]]:
+    """Give every detector of strangers that the thief can fit: name, source, and the detector.
+
+    Args:
+        booty: What he holds.
+        slow: Whether one is among them that trains a network first.
+    """
+    learn = booty.for_learning
     if booty.spec.output == "logits":
         yield "energy", "arXiv 2010.03759", energy(booty.stolen)
     yield "nearest neighbours", "arXiv 2204.06507", nearest(booty.features, learn, k=min(10, len(learn) - 1))
