@@ -158,7 +158,7 @@ def evidence_of(
     """
     hits, asked, rate = int((answers == labels).sum()), len(labels), chance or 1.0 / classes
     single = null == "none"
-    log10_p = math.log10(rate) * (hits == asked) if single else log10_binomial_p_value(hits, asked, rate)
+    log10_p = math.log10(rate) * (hits >= least * asked) if single else log10_binomial_p_value(hits, asked, rate)
     needed = math.inf if single else queries_needed(hits / asked, rate)
     rule = f"at least {least:.0%} of the triggers"
     return Evidence(hits, asked, hits >= least * asked, rule, null, float(log10_p), needed)
