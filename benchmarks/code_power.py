@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.tracing import LENGTHS, needed
 from ptynet_plugin.codes.pirates import Strategy
 
-POSITIONS = (304, 512, 1024, 2048)
+POSITIONS = (128, 256, 304, 384, 512, 768, 1024, 1536, 2048)
 
 
 def main() -> None:
@@ -26,14 +26,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()
     rng = np.random.default_rng(given.seed)
-    print(f"{'colluders':>9} {'95 % at':>8}" + "".join(f" {positions:>10}" for positions in POSITIONS))
+    print(f"{'colluders':>9} {'95 % at':>8}" + "".join(f" {positions:>6}" for positions in POSITIONS))
     for coalition in LENGTHS:
         strategies = list(Strategy) if coalition > 1 else [Strategy.COIN]
         found = np.stack([needed(coalition, strategy, given.runs, rng)[:, 1] for strategy in strategies])
         longest = np.quantile(found, 0.95, axis=1, method="higher").max()
         power = [(found <= positions).mean(axis=1) for positions in POSITIONS]
-        worst = [f"{each.min():.3f}" for each in power]
-        print(f"{coalition:>9} {longest:>8.0f}" + "".join(f" {each:>10}" for each in worst), flush=True)
+        worst = [f"{each.min():.2f}" for each in power]
+        print(f"{coalition:>9} {longest:>8.0f}" + "".join(f" {each:>6}" for each in worst), flush=True)
 
 
 if __name__ == "__main__":

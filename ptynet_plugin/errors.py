@@ -11,6 +11,7 @@
     │   └── IntegrityError  it can be read, and its content is not what its manifest says
     ├── ServerError         a local server could not be started or died
     ├── RegistryError       the registry of copies cannot be used, or refuses
+    ├── CertificateError    a certificate or a countersignature cannot be used
     ├── ExchangeError       covers could not be shared or fetched
     └── EndpointError       the endpoint could not be asked
         ├── Unreachable     no connection, name unknown, TLS refused
@@ -26,6 +27,7 @@ and exits 2 (1 for `IntegrityError`).
 __all__ = [
     "ArchiveError",
     "BadAnswer",
+    "CertificateError",
     "ClaimError",
     "EndpointError",
     "ExchangeError",
@@ -91,6 +93,10 @@ class RegistryError(PtynetError):
 
 class ExchangeError(PtynetError):
     """Covers could not be shared with their data holder, or fetched from him."""
+
+
+class CertificateError(PtynetError):
+    """A copy's certificate, a countersignature or a customer's key cannot be read or used."""
 
 
 class EndpointError(PtynetError):

@@ -60,7 +60,7 @@ def _app(*verbs: Callable[..., Any], several: bool) -> typer.Typer:
 def _group(*verbs: Callable[..., Any]) -> typer.Typer:
     made = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
     for verb in verbs:
-        made.command(verb.__name__.replace("_", "-"))(with_exit_codes(verb))
+        made.command(verb.__name__.rstrip("_").replace("_", "-"))(with_exit_codes(verb))
     return made
 
 

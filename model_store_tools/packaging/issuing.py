@@ -1,4 +1,5 @@
-"""From customers to archives: a number for each, an archive that appears whole, and only then the note that it was issued.
+"""From customers to archives: a number for each, an archive that appears whole, its certificate beside it, and only then the
+note that it was issued.
 
 Killed anywhere in between, a run leaves a reserved number and no half archive; the same command again takes the number over and
 finishes it.
@@ -8,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from model_store_tools.packaging.certifying import certify
 from model_store_tools.packaging.copies import CopyPackager
 from model_store_tools.packaging.package import Packaged
 from ptynet_plugin.errors import UsageError
@@ -23,8 +26,8 @@ class CopyRegistry(Protocol):
     def reserve(self, *, claim: str, customer: str) -> Any:
         """Give a customer the claim's next number, `.number` of what is returned."""
 
-    def complete(self, copy: Any, *, archive: str, format: str, digest: str) -> Any:
-        """Note the archive of a reserved copy."""
+    def complete(self, copy: Any, *, archive: str, format: str, digest: str, certificate: str, issued_at: str) -> Any:
+        """Note the archive and the certificate of a reserved copy."""
 
 
 @dataclass(frozen=True)
@@ -74,5 +77,14 @@ def issue_copies(
         copy = registry.reserve(claim=packager.claim.digest, customer=customer)
         model = name or f"{packager.target_name}-copy-{copy.number}"
         packaged = packager.made_before(copy.number, model) or packager.pack(copy.number, model)
-        copy = registry.complete(copy, archive=packaged.path.name, format=format, digest=packaged.digest)
+        issued = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        certificate = certify(copy, packaged, packager.tables, format=format, issued=issued)
+        copy = registry.complete(
+            copy,
+            archive=packaged.path.name,
+            format=format,
+            digest=packaged.digest,
+            certificate=certificate.digest,
+            issued_at=issued,
+        )
         yield Issued(copy, packaged)

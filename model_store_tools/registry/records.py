@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
-__all__ = ["Copy", "Trace"]
+__all__ = ["PUBLIC_FIELDS", "Copy", "Trace"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,10 @@ class Copy:
         digest: Digest of the archive, 64 hex digits.
         revoked_at: When it was revoked; None for a valid copy. A revoked copy is traced like any other.
         revoked_because: Why.
+        certificate: SHA-256 of its certificate.
+        countersigner: The public key with which its customer countersigned, 64 hex digits.
+        countersignature: The signature, 128 hex digits.
+        countersigned_at: When it was accepted.
     """
 
     claim: str
@@ -37,11 +41,19 @@ class Copy:
     digest: str | None = None
     revoked_at: str | None = None
     revoked_because: str | None = None
+    certificate: str | None = None
+    countersigner: str | None = None
+    countersignature: str | None = None
+    countersigned_at: str | None = None
 
     @property
     def state(self) -> Literal["reserved", "issued"]:
         """Whether the copy's archive was registered."""
         return "reserved" if self.issued_at is None else "issued"
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what may be shown: all but the ticket."""
+        return {name: getattr(self, name) for name in PUBLIC_FIELDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +77,11 @@ class Trace:
     finished_at: str | None = None
     verdict: str | None = None
     accused: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as an object."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
+PUBLIC_FIELDS = tuple(each.name for each in fields(Copy) if each.name != "ticket")
+"""What of a copy may be shown and exported."""

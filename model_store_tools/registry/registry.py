@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from types import TracebackType
 from typing import Self
 
@@ -126,7 +127,16 @@ class Registry:
         given = taken_over | {row["customer"]: Copy(**row) for row in rows}
         return [given[name] for name in names]
 
-    def complete(self, copy: Copy, *, archive: str, format: str, digest: str) -> Copy:
+    def complete(
+        self,
+        copy: Copy,
+        *,
+        archive: str,
+        format: str,
+        digest: str,
+        certificate: str | None = None,
+        issued_at: str | None = None,
+    ) -> Copy:
         """Register the archive of a reserved copy: from now on it is issued. Doing so again with the same archive is no error.
 
         Args:
@@ -134,6 +144,8 @@ class Registry:
             archive: Name of the archive, not its path.
             format: "triton" or "torchserve".
             digest: The archive's digest, as `ptynet check` prints it.
+            certificate: SHA-256 of the copy's certificate.
+            issued_at: When, as the certificate says it; now where not said.
 
         Raises:
             RegistryError: The reservation was taken over, revoked, or completed with another archive.
@@ -143,6 +155,8 @@ class Registry:
             "format": checked_line(format, "the archive's format"),
             "digest": checked_digest(digest, "an archive's digest"),
         }
+        if certificate is not None:
+            facts["certificate"] = checked_digest(certificate, "a certificate's digest")
         with self._database.writing() as connection:
             there = find_copy(connection, copy.claim, copy.number, lock=True)
             if there is None or there.ticket != copy.ticket:
@@ -157,7 +171,7 @@ class Registry:
                 if (there.archive, there.format, there.digest) == (facts["archive"], facts["format"], facts["digest"]):
                     return there
                 raise RegistryError(f"{self.shown}: copy {copy.number} was issued with archive {there.digest} already")
-            change_copy(connection, copy.claim, copy.number, issued_at=now(), **facts)
+            change_copy(connection, copy.claim, copy.number, issued_at=issued_at or now(), **facts)
             return self._required(connection, copy.claim, copy.number)
 
     def copy(self, claim: str, number: int) -> Copy:
@@ -215,6 +229,61 @@ class Registry:
                 )
             change_copy(connection, claim, number, revoked_at=now(), revoked_because=because)
             return self._required(connection, claim, number)
+
+    def countersign(self, claim: str, number: int, *, public_key: str, signature: str) -> Copy:
+        """Keep the customer's signature over a copy's archive and certificate; the caller has checked it.
+
+        Raises:
+            RegistryError: No such copy, not issued with a certificate, or countersigned with another key already.
+        """
+        checked_digest(public_key, "a public key")
+        with self._database.writing() as connection:
+            there = self._required(connection, checked_claim(claim), number, lock=True)
+            if there.certificate is None:
+                raise RegistryError(f"{self.shown}: copy {number} has no certificate that could be countersigned")
+            if (there.countersigner, there.countersignature) == (public_key, signature):
+                return there
+            if there.countersigner is not None:
+                raise RegistryError(
+                    f"{self.shown}: copy {number} is countersigned with the key {there.countersigner[:16]}..., the new "
+                    f"signature is of {public_key[:16]}...; the first one stays"
+                )
+            change_copy(
+                connection, claim, number, countersigner=public_key, countersignature=signature, countersigned_at=now()
+            )
+            return self._required(connection, claim, number)
+
+    def restore(self, copies: Sequence[Copy], *, highest: Mapping[str, int], traces: Mapping[str, int]) -> int:
+        """Enter copies that are known from their certificates, all or none; what is there already stays as it is.
+
+        Args:
+            copies: Issued copies.
+            highest: Per claim, the highest number that was ever given to a copy, or more: nothing up to it is given again.
+            traces: Per claim, the highest number that was ever given to a trace, or more.
+
+        Returns:
+            How many were entered.
+
+        Raises:
+            RegistryError: A number stands there for another customer or archive, or a customer has two copies.
+        """
+        entered = 0
+        with self._database.writing() as connection:
+            for claim in sorted(highest):
+                copied = locked_counter(connection, checked_claim(claim), ClaimRow.copies)
+                traced = locked_counter(connection, claim, ClaimRow.traces)
+                counters = {"copies": max(copied, highest[claim]), "traces": max(traced, traces.get(claim, 0))}
+                connection.execute(update(ClaimRow).where(ClaimRow.digest == claim).values(**counters))
+            for copy in copies:
+                there = find_copy(connection, copy.claim, copy.number, lock=True)
+                if there is None:
+                    connection.execute(insert(CopyRow).values(**asdict(copy)))
+                    entered += 1
+                elif (there.customer, there.digest) != (copy.customer, copy.digest):
+                    raise RegistryError(
+                        f"{self.shown}: copy {copy.number} stands there for {there.customer!r} with another archive"
+                    )
+        return entered
 
     def begin_trace(self, claim: str, *, endpoint: str) -> int:
         """Register a trace before its first question.

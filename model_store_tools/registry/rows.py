@@ -41,6 +41,10 @@ COPY_COLUMNS = (
     CopyRow.digest,
     CopyRow.revoked_at,
     CopyRow.revoked_because,
+    CopyRow.certificate,
+    CopyRow.countersigner,
+    CopyRow.countersignature,
+    CopyRow.countersigned_at,
 )
 """In the order of `Copy`."""
 

@@ -18,7 +18,7 @@ from ptynet_plugin.errors import RegistryError
 __all__ = ["HEAD", "VERSIONS", "VERSION_TABLE", "bring_up_to_date", "version_of"]
 
 VERSION_TABLE = "ptynet_schema"
-VERSIONS = ("0001",)
+VERSIONS = ("0001", "0002")
 """All versions, oldest first; a test holds this against the migrations."""
 HEAD = VERSIONS[-1]
 

@@ -72,6 +72,12 @@ class CopyRow(Base):
     digest: Mapped[str | None] = mapped_column(DIGEST)
     revoked_at: Mapped[str | None] = mapped_column(TIME)
     revoked_because: Mapped[str | None] = mapped_column(Text)
+    certificate: Mapped[str | None] = mapped_column(DIGEST)
+    """SHA-256 of the certificate."""
+    countersigner: Mapped[str | None] = mapped_column(DIGEST)
+    """The customer's public key."""
+    countersignature: Mapped[str | None] = mapped_column(String(128))
+    countersigned_at: Mapped[str | None] = mapped_column(TIME)
 
     __table_args__ = (
         CheckConstraint("number >= 1", name="number"),

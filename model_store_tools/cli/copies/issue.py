@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from model_store_tools.cli.copies.list import DEFAULT_REGISTRY
+from model_store_tools.cli.copies.opening import RegistryOption
 from model_store_tools.cli.package import Backend, Conversion, Gate, Server
 
 if TYPE_CHECKING:
@@ -24,9 +26,7 @@ def issue(
     customer: Annotated[
         list[str], typer.Option(help="Who gets it; repeatable: the target is then loaded once.", show_default=False)
     ],
-    registry: Annotated[
-        str, typer.Option(metavar="URL", help="sqlite:///FILE or postgresql://USER@HOST/DATABASE.", show_default=False)
-    ],
+    registry: RegistryOption = DEFAULT_REGISTRY,
     mark: Annotated[Path, typer.Option(help="Folder that `ptynet train` made.", show_default=False)],
     spec: Annotated[Path, typer.Option(help="SPEC.toml: what the model reads and answers.", show_default=False)],
     format_: Annotated[Server, typer.Option("--format", help="Which server the archive is for.", show_default=False)],
@@ -146,6 +146,9 @@ def _say_power(packager: CopyPackager) -> None:
 
 
 def _summarise(issued: Issued) -> None:
+    from model_store_tools.packaging.certifying import certificate_paths  # noqa: PLC0415
+
     typer.echo(f"copy    {issued.copy.number} for {issued.copy.customer}", err=True)
     typer.echo(f"digest  {issued.packaged.digest}", err=True)
     typer.echo(f"claim   {issued.packaged.claim}", err=True)
+    typer.echo(f"beside  {certificate_paths(issued.packaged.path)[0].name}: hand it over with the archive", err=True)

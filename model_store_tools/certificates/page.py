@@ -1,0 +1,39 @@
+"""A certificate as one self-contained HTML page, to print and to file. The signed JSON is the record."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from model_store_tools.certificates.certificate import Certificate
+from model_store_tools.certificates.countersignature import Countersignature
+from model_store_tools.certificates.power import power_rows
+from ptynet_plugin import __version__
+
+__all__ = ["render_certificate"]
+
+
+def render_certificate(certificate: Certificate, countersignature: Countersignature | None = None) -> str:
+    """Write the page; complete in itself, everything in it escaped.
+
+    Args:
+        certificate: What to show.
+        countersignature: The customer's, where there is one.
+    """
+    environment = Environment(
+        loader=PackageLoader("model_store_tools.certificates"),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    facts = certificate.facts
+    return environment.get_template("certificate.html").render(
+        version=__version__,
+        certificate=certificate,
+        facts=facts,
+        code=facts.code,
+        rows=power_rows(facts.code.positions, coalition=facts.code.coalition),
+        eps=f"{certificate.eps:.0e}",
+        own=f"{certificate.own_bound:.1e}",
+        countersignature=countersignature,
+    )

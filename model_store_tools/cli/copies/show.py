@@ -1,0 +1,104 @@
+"""`ptynet copies show`: one copy, and whether certificate, archive and countersignature are what the registry says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from model_store_tools.cli.copies.list import DEFAULT_REGISTRY
+from model_store_tools.cli.copies.opening import ClaimOption, NumberArgument, RegistryOption, chosen_claim
+from model_store_tools.cli.outputs import named, require_writable, write_json
+from ptynet_plugin.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from model_store_tools.registry import Copy
+
+__all__ = ["show"]
+
+
+def show(
+    number: NumberArgument,
+    *,
+    registry: RegistryOption = DEFAULT_REGISTRY,
+    claim: ClaimOption = None,
+    check: Annotated[
+        Path | None, typer.Option(metavar="CERT", help="Check this certificate.", show_default=False)
+    ] = None,
+    archive: Annotated[Path | None, typer.Option(help="Check this archive too.", show_default=False)] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Owner key: check who signed, and the code word.", show_default=False)
+    ] = None,
+    json_: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write JSON; - is standard output.", show_default=False)
+    ] = None,
+) -> None:
+    """Show a copy. With --check, --archive or --key: exit 1 where something is not what the registry says."""
+    from model_store_tools.registry import Registry  # noqa: PLC0415 -- the customer's verb needs no database
+
+    require_writable(named(json_))
+    with Registry.open(registry) as opened:
+        copy = opened.copy(chosen_claim(opened, claim), number)
+    if json_ is not None:
+        write_json(json_, json.dumps(copy.to_json(), indent=2, ensure_ascii=False) + "\n")
+    else:
+        for name, value in copy.to_json().items():
+            if value is not None:
+                typer.echo(f"{name:<16} {value}")
+    checked = [*_check_certificate(copy, check, key), *_check_archive(copy, archive), *_check_countersignature(copy)]
+    for line in checked:
+        typer.echo(f"ok               {line}", err=json_ is not None)
+
+
+def _check_certificate(copy: Copy, file: Path | None, key: str | None) -> list[str]:
+    if file is None:
+        return []
+    from model_store_tools.certificates import read_certificate  # noqa: PLC0415
+    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
+
+    certificate = read_certificate(file)
+    if certificate.digest != copy.certificate:
+        raise IntegrityError(
+            f"{file}: certificate {certificate.digest[:16]}... of copy {certificate.facts.number}, the registry has "
+            f"{(copy.certificate or 'none')[:16]} for copy {copy.number}"
+        )
+    told = ["the certificate is the registered one and its signature holds"]
+    if key is not None:
+        certificate.require_owner(read_key(key).epoch_secret(certificate.facts.code.epoch))
+        told.append("this key signed it, and its code word is the copy's")
+    return told
+
+
+def _check_archive(copy: Copy, archive: Path | None) -> list[str]:
+    if archive is None:
+        return []
+    from ptynet_plugin.archives import archive_digest  # noqa: PLC0415
+
+    found = archive_digest(archive)
+    if found != copy.digest:
+        raise IntegrityError(
+            f"{archive}: has digest {found}, the registry says {copy.digest or 'nothing'} for copy {copy.number}"
+        )
+    return ["the archive is the registered one"]
+
+
+def _check_countersignature(copy: Copy) -> list[str]:
+    if copy.countersigner is None or copy.countersignature is None:
+        return []
+    from model_store_tools.certificates import Countersignature  # noqa: PLC0415
+
+    made = Countersignature(
+        claim=copy.claim,
+        number=copy.number,
+        archive=copy.digest or "",
+        certificate=copy.certificate or "",
+        public_key=copy.countersigner,
+        signature=copy.countersignature,
+    )
+    if not made.holds():
+        raise IntegrityError(
+            f"copy {copy.number}: the countersignature in the registry does not hold; the registry was altered"
+        )
+    return ["the countersignature holds"]
