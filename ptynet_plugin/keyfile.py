@@ -17,7 +17,7 @@ from pathlib import Path
 from ptynet_plugin.errors import KeyFileError
 from ptynet_plugin.keys import KEY_BYTES, OwnerKey
 
-__all__ = ["KEY_VARIABLE", "STDIN", "read_key", "read_private", "write_key", "write_private"]
+__all__ = ["KEY_VARIABLE", "LONGEST", "STDIN", "read_key", "read_private", "write_key", "write_private"]
 
 KEY_VARIABLE = "PTYNET_KEY"
 STDIN = "-"

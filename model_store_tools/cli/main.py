@@ -21,6 +21,7 @@ from model_store_tools.cli.extract import extract
 from model_store_tools.cli.failures import with_exit_codes
 from model_store_tools.cli.fidelity import fidelity
 from model_store_tools.cli.inspect import inspect
+from model_store_tools.cli.key import KEY_VERBS
 from model_store_tools.cli.keygen import keygen
 from model_store_tools.cli.package import package
 from model_store_tools.cli.serve import serve
@@ -82,6 +83,7 @@ VERBS: tuple[Callable[..., int | None], ...] = (
 )
 
 app = _app(*VERBS, several=True)
+app.add_typer(_group(*KEY_VERBS), name="key", help="Split the owner key into shares, and join them.")
 app.add_typer(_group(*CLAIM_VERBS), name="claim", help="Commit, stamp, bind: claims that survive a hostile expert.")
 
 app.add_typer(_group(*COPIES_VERBS), name="copies", help="A copy for every customer: issue, list, revoke, certify.")
