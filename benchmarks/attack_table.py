@@ -23,7 +23,7 @@ def joined(paths: list[Path]) -> dict[str, Any]:
     parts = [json.loads(path.read_text()) for path in paths]
     rows = {row["attack"]: row for part in parts for row in part["robustness"]}
     places = {attack.name: place for place, attack in enumerate(ALL)}
-    ordered = sorted(rows.values(), key=lambda row: places[row["attack"]])
+    ordered = sorted(rows.values(), key=lambda row: places.get(row["attack"], len(ALL)))
     broken, unknown = (
         sorted({name for part in parts for name in part[key]}) for key in ("promises_broken", "promises_unknown")
     )

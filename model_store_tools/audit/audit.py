@@ -228,7 +228,7 @@ def _machine() -> dict[str, str]:
 
 def _row_json(row: Row) -> dict[str, Any]:
     evidence = asdict(row.evidence) if row.evidence else dict.fromkeys(("verdict", "log10_p", "queries", "hits"))
-    evidence["log10_p"] = _rounded(evidence["log10_p"], 2)
+    evidence["log10_p"] = _rounded(evidence["log10_p"], 4)
     return {
         "attack": row.attack,
         "heading": row.heading,

@@ -13,7 +13,7 @@ __all__ = ["ATTACKS"]
 
 SOURCE = "Guo et al., ICLR 2018"
 PROMISED_FROM = 0.8
-ANSWER = "verify again with covers cropped the same way once the crop is known; it is a test of its own"
+ANSWER = "nothing yet: training covers centred crops; the verdict is then not shown"
 
 
 def centre(picture: One, *, share: float) -> One:
@@ -37,6 +37,7 @@ ATTACKS = (
             source=SOURCE,
             promised=share >= PROMISED_FROM,
             quick=share == PROMISED_FROM,
+            answer=ANSWER,
         )
         for share in (0.9, 0.8, 0.7)
     ),
@@ -45,6 +46,7 @@ ATTACKS = (
             f"crop {share:g} at a corner",
             to_each(partial(corner, share=share)),
             source=SOURCE,
+            answer=ANSWER,
         )
         for share in (0.9, 0.8)
     ),
