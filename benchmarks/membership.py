@@ -1,7 +1,7 @@
 """Does a shipped PTYNet tell which pictures it was trained on, when `ptynet train --covers` was used?
 
     python -m benchmarks.membership [--data ../shared/data] [--pictures 120] [--networks 24] [--steps 160]
-                                    [--as-they-are] [--strangers-only] [--plot F.png]
+                                    [--as-they-are | --shared NOISE] [--strangers-only] [--plot F.png]
 
 Trains networks, each on a random half of the same CIFAR-10 pictures; each in turn is attacked with all others as shadows
 (`ptynet_plugin.privacy.membership`). Who attacks:
@@ -11,7 +11,8 @@ Trains networks, each on a random half of the same CIFAR-10 pictures; each in tu
 - an insider with everything also knows the random numbers of the training: his shadows differ from the target in
   nothing but the pictures.
 
---as-they-are trains on whole covers; without it they are turned and mixed two by two, as `ptynet train` does.
+--as-they-are trains on whole covers; without it they are turned and mixed two by two, as `ptynet train` does; --shared
+trains on noised activations of them, as `ptynet train --covers-from` does.
 
 Controls: the same scores against membership drawn anew (must find nothing), and networks of the same shape made to
 memorise (must be found out).
@@ -21,11 +22,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,11 +40,14 @@ from ptynet_plugin.images.augment import augmented, blended_batch, carrier_basis
 from ptynet_plugin.images.carriers import carriers, most_bits
 from ptynet_plugin.images.probes import ProbeDesign
 from ptynet_plugin.keys import OwnerKey, derive
+from ptynet_plugin.network.batches import SharedCovers
 from ptynet_plugin.network.module import TrainablePTYNet
 from ptynet_plugin.network.reading import soft_bits
 from ptynet_plugin.network.training import TrainingPlan, train_network
 from ptynet_plugin.network.weights import Network
+from ptynet_plugin.privacy.front import activations
 from ptynet_plugin.privacy.membership import LEAST_SHADOWS, likelihood_ratios, plain_scores
+from ptynet_plugin.privacy.release import octets_needed, released, restored
 from ptynet_plugin.privacy.roc import Interval, area, clustered_interval, found_at
 from ptynet_plugin.whitebox.mark import embed, weight_mark
 
@@ -85,14 +91,16 @@ def halves(networks: int, pictures: int, *, seed: int) -> NDArray[np.bool_]:
             return member
 
 
-def study_of_marks(pictures: Pictures, plan: TrainingPlan, *, networks: int, one_key: bool) -> Study:
-    """Train marks as `ptynet train --covers` does, each on its half, and ask them about every picture."""
+def study_of_marks(
+    pictures: Pictures, plan: TrainingPlan, *, networks: int, one_key: bool, noise: float | None = None
+) -> Study:
+    """Train marks as `ptynet train --covers` does, or `--covers-from` at a level of noise; ask them about every picture."""
     member = halves(networks, len(pictures), seed=SEED)
     asked = [_shown(pictures, torch.Generator().manual_seed(SEED + i), disturbed=i > 0) for i in range(QUESTIONS)]
     quiet, heard = [], []
     for row, inside in enumerate(member):
         key = OwnerKey(derive(bytes(32), "membership", 0 if one_key else row))
-        network = _trained(key, list(pictures[inside]), plan)
+        network = _trained(key, pictures[inside], plan, noise)
         quiet.append(_quietness(network, asked))
         heard.append(_hearing(network, key, pictures))
     return Study(member, {"stays quiet": np.stack(quiet), "hears the key's triggers": np.stack(heard)})
@@ -119,10 +127,17 @@ def study_of_memorisers(pictures: Pictures, *, networks: int, steps: int = 150) 
     return Study(member, {"knows the picture's word": np.stack(statistic)})
 
 
-def _trained(key: OwnerKey, pictures: Sequence[Pictures], plan: TrainingPlan) -> Network:
+def _trained(key: OwnerKey, pictures: Pictures, plan: TrainingPlan, noise: float | None) -> Network:
     marking = weight_mark(key)
     finish = lambda weights: embed(weights, marking).astype(np.float32)  # noqa: E731 -- as `train_mark` has it
-    return train_network(key.probe_secret(), DESIGN, plan=plan, pictures=pictures, finish=finish, least=0.0).network
+    covers: dict[str, Any] = {"pictures": list(pictures)} if noise is None else {"shared": _shared(pictures, noise)}
+    return train_network(key.probe_secret(), DESIGN, plan=plan, finish=finish, least=0.0, **covers).network
+
+
+def _shared(pictures: Pictures, noise: float) -> SharedCovers:
+    made = activations(pictures, color="RGB")
+    octets = os.urandom(octets_needed(made.size))
+    return SharedCovers(restored(released(made, noise=noise, octets=octets).steps), noise)
 
 
 def _shown(pictures: Pictures, generator: torch.Generator, *, disturbed: bool) -> NDArray[np.float32]:
@@ -207,6 +222,7 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=24)
     parser.add_argument("--steps", type=int, default=160)
     parser.add_argument("--as-they-are", action="store_true", help="do not mix the covers")
+    parser.add_argument("--shared", type=float, metavar="NOISE", help="train on noised activations of the covers")
     parser.add_argument("--strangers-only", action="store_true", help="leave out insiders and controls")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
@@ -215,10 +231,10 @@ def main() -> None:
     pictures = cifar_train(given.data).pictures[: given.pictures]
     plan = TrainingPlan(steps=given.steps, covers=1536, held_out=32, mixed=not given.as_they_are)
     started = time.monotonic()
-    stranger = study_of_marks(pictures, plan, networks=given.networks, one_key=False)
+    stranger = study_of_marks(pictures, plan, networks=given.networks, one_key=False, noise=given.shared)
     rows = {"marks, every shadow its own key": attacks(stranger, "own keys")}
     if not given.strangers_only:
-        insider = study_of_marks(pictures, plan, networks=given.networks, one_key=True)
+        insider = study_of_marks(pictures, plan, networks=given.networks, one_key=True, noise=given.shared)
         memorisers = study_of_memorisers(pictures, networks=given.networks)
         rows |= {
             "marks, one key and one stream of random numbers": attacks(insider, "one key"),
@@ -226,7 +242,8 @@ def main() -> None:
             "something to find: networks made to memorise": attacks(memorisers, "memorisers"),
         }
     times = plan.steps * plan.batch / 2 / (len(pictures) // 2)
-    how, half = "mixed two by two" if plan.mixed else "as they are", len(pictures) // 2
+    how = "mixed two by two" if plan.mixed else "as they are"
+    how, half = how if given.shared is None else f"shared at noise {given.shared:g}", len(pictures) // 2
     print(f"{given.networks} networks, {half} of {len(pictures)} pictures each, {plan.steps} steps, covers {how}")
     print(f"each cover drawn {times:.0f} times; {time.monotonic() - started:.0f} s")
     for title, part in rows.items():

@@ -1,6 +1,6 @@
 """What does split training cost and hide, over the level of the noise?
 
-    python -m benchmarks.split_training [--data ../shared/data] [--noise 0 0.1 0.25 0.5 1 2] [--plot F.png] [--grid F.png]
+    python -m benchmarks.split_training [--data ../shared/data] [--noise 0 0.25 0.5 1] [--plot F.png] [--grid F.png]
 
 For each level 1,000 CIFAR-10 pictures are shared by `ptynet share-covers` in a process of its own over a socket; then
 
@@ -187,7 +187,7 @@ def main() -> None:
     """Share, attack, train, ask; print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--noise", type=float, nargs="+", default=[0, 0.1, 0.25, 0.5, 1, 2])
+    parser.add_argument("--noise", type=float, nargs="+", default=[0, 0.25, 0.5, 1])
     parser.add_argument("--steps", type=int, default=400, help="of each mark's training")
     parser.add_argument("--decoder-steps", type=int, default=300)
     parser.add_argument("--json", type=Path)

@@ -55,7 +55,7 @@ def train(
     typer.echo(f"recognises {trained.recognised:.2%} of held-out probes, {trained.seconds:.0f} s", err=True)
     if covers or fetch:
         typer.echo(
-            "who holds the mark may find out which pictures it was trained on; how surely is measured in docs/privacy.md",
+            "what the mark tells of the pictures it was trained on is measured in docs/privacy.md",
             err=True,
         )
     typer.echo(str(out))

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 __all__ = ["DEFAULT_NOISE"]
 
-DEFAULT_NOISE = 1.0
+DEFAULT_NOISE = 0.5
 """Standard deviation in units of a pixel's range; docs/privacy.md has what it costs and what it hides."""
