@@ -175,7 +175,7 @@ class HandedQuestions(Questions):
         claim = handover.claim
         terms = claim.terms
         self.claim, self.spec, self.class_map, self.owned = claim, terms.spec, None, True
-        self._nonces, self._benign = handover.nonces, None
+        self._nonces, self._benign, self.view = handover.nonces, None, "plain"
         self._labels = np.full(terms.symbols, -1, dtype=np.int64)
         for symbol, nonce in handover.nonces.items():
             self._labels[symbol] = label_of(

@@ -233,7 +233,7 @@ def test_another_key_can_neither_bind_nor_prove(case: PackagingCase, committed: 
     ("verb", "message"),
     [
         (("stamp", "nowhere", "--tsa", "http://127.0.0.1:9/"), "no such claim folder"),
-        (("check", "nowhere"), "envelope.json: missing"),
+        (("check", "nowhere"), "no such folder"),
     ],
 )
 def test_missing_folders_are_named(verb: tuple[str, ...], message: str) -> None:
