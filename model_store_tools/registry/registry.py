@@ -19,6 +19,7 @@ from model_store_tools.registry.rows import (
     COPY_COLUMNS,
     active_copies,
     change_copy,
+    complete_reserved,
     find_copy,
     first_twice,
     fresh_row,
@@ -173,6 +174,35 @@ class Registry:
                 raise RegistryError(f"{self.shown}: copy {copy.number} was issued with archive {there.digest} already")
             change_copy(connection, copy.claim, copy.number, issued_at=issued_at or now(), **facts)
             return self._required(connection, copy.claim, copy.number)
+
+    def complete_many(self, archives: Sequence[tuple[Copy, str, str]], *, format: str) -> None:
+        """Register the archives of several reserved copies in one transaction: all of them, or none.
+
+        Args:
+            archives: Reserved copy, name of its archive, digest of its archive.
+            format: "triton" or "torchserve".
+
+        Raises:
+            RegistryError: A reservation was taken over, revoked or completed meanwhile.
+        """
+        at, form = now(), checked_line(format, "the archive's format")
+        values: list[dict[str, str | int]] = [
+            {
+                "at_claim": copy.claim,
+                "at_number": copy.number,
+                "at_ticket": copy.ticket,
+                "archive": checked_line(archive, "the archive's name"),
+                "digest": checked_digest(digest, "an archive's digest"),
+            }
+            for copy, archive, digest in archives
+        ]
+        if not values:
+            return
+        with self._database.writing() as connection:
+            if complete_reserved(connection, values, issued_at=at, format=form) != len(values):
+                raise RegistryError(
+                    f"{self.shown}: one of {len(values)} reservations is no longer open; none was completed"
+                )
 
     def copy(self, claim: str, number: int) -> Copy:
         """Give one copy.

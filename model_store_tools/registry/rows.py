@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, bindparam, select, text, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from model_store_tools.registry.records import Copy
@@ -18,6 +18,7 @@ __all__ = [
     "COPY_COLUMNS",
     "active_copies",
     "change_copy",
+    "complete_reserved",
     "find_copy",
     "first_twice",
     "fresh_row",
@@ -89,6 +90,34 @@ def find_copy(connection: Connection, claim: str, number: int, *, lock: bool = F
 def change_copy(connection: Connection, claim: str, number: int, **values: str) -> None:
     """Set columns of one copy."""
     connection.execute(update(CopyRow).where(CopyRow.claim == claim, CopyRow.number == number).values(**values))
+
+
+def complete_reserved(
+    connection: Connection, values: Sequence[dict[str, str | int]], *, issued_at: str, format: str
+) -> int:
+    """Turn open reservations into issued copies.
+
+    Args:
+        connection: In a writing transaction.
+        values: `at_claim`, `at_number`, `at_ticket`, `archive` and `digest` of each.
+        issued_at: When.
+        format: Of all archives.
+
+    Returns:
+        How many were open.
+    """
+    change = (
+        update(CopyRow)
+        .where(
+            CopyRow.claim == bindparam("at_claim"),
+            CopyRow.number == bindparam("at_number"),
+            CopyRow.ticket == bindparam("at_ticket"),
+            CopyRow.issued_at.is_(None),
+            CopyRow.revoked_at.is_(None),
+        )
+        .values(archive=bindparam("archive"), digest=bindparam("digest"), issued_at=issued_at, format=format)
+    )
+    return int(connection.execute(change, list(values), execution_options={"synchronize_session": None}).rowcount)
 
 
 def fresh_row(claim: str, number: int, customer: str, reserved_at: str) -> dict[str, Any]:

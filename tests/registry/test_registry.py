@@ -93,6 +93,18 @@ def test_several_are_reserved_at_once_or_none(registry: Registry) -> None:
     assert len(list(registry.copies(CLAIM))) == 1201
 
 
+def test_several_are_completed_at_once_or_none(registry: Registry) -> None:
+    made = registry.reserve_many(claim=CLAIM, customers=["a", "b", "c"])
+    archives = [(copy, f"{copy.number}.mar", f"{copy.number:064x}") for copy in made]
+    registry.complete_many([], format="triton")
+    registry.revoke(CLAIM, 2, reason="a mistake")
+    with pytest.raises(RegistryError, match="one of 3 reservations is no longer open; none was completed"):
+        registry.complete_many(archives, format="triton")
+    assert [copy.state for copy in registry.copies()] == ["reserved"] * 3
+    registry.complete_many([archives[0], archives[2]], format="triton")
+    assert [copy.archive for copy in registry.copies()] == ["1.mar", None, "3.mar"]
+
+
 def test_a_revoked_copy_stays_and_says_why(registry: Registry) -> None:
     issue(registry, "a")
     revoked = registry.revoke(CLAIM, 1, reason="contract ended")
