@@ -32,7 +32,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "SPEC.toml").write_text(SPEC)
-        onnx.save(_model(given.megabytes), folder / "model.onnx")
+        onnx.save(model_of(given.megabytes), folder / "model.onnx")
         for gate in ("digest", "full"):
             seconds = [_package(folder, given.mark.resolve(), gate, f"{gate}{round_}") for round_ in range(ROUNDS)]
             print(f"--gate {gate:6} {statistics.median(seconds):5.1f} s (limit with digest: 5)")
@@ -46,7 +46,7 @@ def _package(folder: Path, mark: Path, gate: str, name: str) -> float:
     return time.perf_counter() - started
 
 
-def _model(megabytes: int) -> onnx.ModelProto:
+def model_of(megabytes: int) -> onnx.ModelProto:
     """Make a small convolution and one wide matrix product that fills the file."""
     rng = np.random.default_rng(0)
     width = megabytes * 1_000_000 // (4 * 64 * 28 * 28)
@@ -64,7 +64,7 @@ def _model(megabytes: int) -> onnx.ModelProto:
     pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 3, 224, 224])
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 1000])
     graph = helper.make_graph(nodes, "wide", [pixels], [scores], weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return helper.makemodel_of(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 if __name__ == "__main__":

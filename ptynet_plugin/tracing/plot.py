@@ -13,7 +13,7 @@ from ptynet_plugin.verification.curve import superscript
 __all__ = ["evidence_of_copies"]
 
 WIDTH, HEIGHT = 760, 340
-LEFT, RIGHT, TOP, BOTTOM = 60, 18, 18, 44
+LEFT, RIGHT, TOP, BOTTOM = 60, 36, 18, 44
 MOST_DOTS = 3000
 TICKS = 6
 _LN10 = math.log(10.0)

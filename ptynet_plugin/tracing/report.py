@@ -23,7 +23,7 @@ HEADLINES = {
 }
 PROVES = {
     "traced": (
-        "The answers come from the copy issued under the number {numbers}, alone or together with others. The probability that "
+        "The answers come from {copies} issued under {numbers}, alone or together with others. The probability that "
         "any innocent customer is ever named, over all copies and all traces of this claim, is at most {fwer}, whatever "
         "the makers of the endpoint did."
     ),
@@ -96,8 +96,10 @@ def _proves(result: TraceResult) -> str:
     mark = (
         "" if result.mark_log10_p is None else f"That the mark itself is there has p = {power(result.mark_log10_p)}. "
     )
+    many = len(result.accused) > 1
     return PROVES[result.verdict].format(
-        numbers=", ".join(map(str, result.accused)),
+        copies="the copies" if many else "the copy",
+        numbers=f"the number{'s' if many else ''} {' and '.join(map(str, result.accused))}",
         fwer=f"{result.fwer:g}",
         share=result.excluded_share or 0.0,
         mark=mark,
@@ -107,7 +109,7 @@ def _proves(result: TraceResult) -> str:
 def _row(copy: int, result: TraceResult, facts: Mapping[int, CopyFacts]) -> dict[str, Any]:
     known = facts.get(copy)
     return {
-        "copy": copy,
+        "number": copy,
         "customer": "not in the registry" if known is None else known.customer,
         "revoked": known is not None and known.revoked_at is not None,
         "named": copy in result.accused,

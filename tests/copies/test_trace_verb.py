@@ -47,6 +47,8 @@ def test_a_leak_is_named_over_the_network(issued: CopyCase, tmp_path: Path) -> N
     HTMLParser().feed(page)
     assert "Traced to Beta GmbH (copy 2)." in page
     assert page.count("<circle") >= 3
+    assert '<td class="number">2</td><td>Beta GmbH</td>' in page
+    assert "0x" not in page
     for secret in (KEY.secret.hex(), KEY.epoch_secret().hex(), KEY.probe_secret().hex()):
         assert secret not in page + out + err + json.dumps(value)
     with issued.open_registry() as registry:
