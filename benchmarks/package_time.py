@@ -64,7 +64,7 @@ def model_of(megabytes: int) -> onnx.ModelProto:
     pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 3, 224, 224])
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 1000])
     graph = helper.make_graph(nodes, "wide", [pixels], [scores], weights)
-    return helper.makemodel_of(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 if __name__ == "__main__":
