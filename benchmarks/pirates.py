@@ -1,6 +1,6 @@
 """Are the leakers of real copies named, over the network, and after how many probes?
 
-    python -m benchmarks.pirates --mark MARK --key OWNER.key [--data ../shared/data] [--coalitions 1,2,3] [--json F]
+    python -m benchmarks.pirates --mark MARK --key OWNER.key [--data ../shared/data] [--coalitions 1,2,3] [--strategies ...] [--json F]
 
 Copies of a CIFAR-10 ResNet20 are issued; 2, 3 and 4 of them stand behind one HTTP server (Open Inference Protocol) that
 answers as a coalition would, or are averaged tensor by tensor and served by Triton. Every position is read once over the network.
@@ -43,6 +43,7 @@ from ptynet_plugin.verification.questions import Questions
 
 SPEC = 'color = "RGB"\nmean = [0.485, 0.456, 0.406]\nstd = [0.229, 0.224, 0.225]\noutput = "logits"\n'
 CUSTOMERS, FWER, ORDERS, ERRORS = 1000, 1e-6, 200, 0.05
+TENSORS = "tensors"
 PROMISED = {1: 88, 2: 330, 3: 776, 4: 1517}
 
 
@@ -144,8 +145,10 @@ def main() -> None:
     parser.add_argument("--key", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--coalitions", default="1,2,3")
+    parser.add_argument("--strategies", default=",".join((*STRATEGIES, TENSORS)))
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    wanted = given.strategies.split(",")
     sizes, rows = [int(size) for size in given.coalitions.split(",")], []
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         bench = issue(given, Path(scratch), max(sizes))
@@ -154,7 +157,7 @@ def main() -> None:
         print(f"{len(bench.tables.claim.terms.pairs)} positions, {CUSTOMERS} customers, level {FWER:g}")
         for size in sizes:
             colluders = sorted(bench.archives)[-size:]
-            for strategy in STRATEGIES if size > 1 else ("majority",):
+            for strategy in [name for name in STRATEGIES if name in wanted] if size > 1 else ["majority"]:
                 began = time.perf_counter()
                 ask = colluding([asks[copy] for copy in colluders], strategy)
                 with serve(Hostile(strategy, "mixing", ask), spec) as address:
@@ -162,7 +165,7 @@ def main() -> None:
                 rows.append(
                     row(bench, strategy if size > 1 else "alone", colluders, result, time.perf_counter() - began)
                 )
-            if size > 1:
+            if size > 1 and TENSORS in wanted:
                 rows.append(averaged(bench, colluders))
     if given.json is not None:
         given.json.write_text(json.dumps(rows, indent=1) + "\n")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -43,20 +43,16 @@ def suspects(archive: Path, tables: CopyTables, folder: Path) -> Iterator[dict[s
     spec = tables.claim.terms.spec
     artefact = Artefact(archive / "1" / "model.onnx", spec)
     thief = shares_from(artefact, None, thief=64, held_out=64, seed=0).thief
-    with stolen_model(archive, spec) as ask:
+    with ExitStack() as stack:
+        ask = stack.enter_context(stolen_model(archive, spec))
         made: dict[str, Ask] = {"as issued": ask, "JPEG 50": jpeg_gateway(ask, quality=50)}
         for name in ("fp16", "int8, dynamic", "int8, static QDQ"):
             where = folder / name.replace(", ", "-").replace(" ", "-")
             where.mkdir()
             converted = CONVERSIONS[name].run(artefact, thief, folder=where, seed=0).artefact
-            made[name] = _opened(converted.model, tables)
+            made[name] = stack.enter_context(stolen_model(converted.model, spec))
         made["int8 behind JPEG 50"] = jpeg_gateway(made["int8, static QDQ"], quality=50)
         yield made
-
-
-def _opened(path: Path, tables: CopyTables) -> Ask:
-    opened = stolen_model(path, tables.claim.terms.spec)
-    return opened.__enter__()  # closed with the process
 
 
 def read_back(ask: Ask, tables: CopyTables, key: Path, folder: Path, *, copy: int, copies: int) -> Readback:

@@ -18,10 +18,9 @@ named is at most eps, however the registry grows and however often one looks (Vi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -74,8 +73,7 @@ class Decoder:
     @cached_property
     def log_factors(self) -> NDArray[np.float64]:
         """Log factors, shape (models, levels, bit, answer); equal models are counted once."""
-        tables = [self._log_factors_of(strategy, size, rate) for strategy, size, rate in self._models()]
-        return np.unique(np.round(np.stack(tables), 12), axis=0)
+        return _log_factors(tuple(map(float, self.code.biases())), self.coalition, self.error_rates)
 
     def log_evidence(self, words: NDArray[np.uint8], answers: NDArray[np.int8]) -> NDArray[np.float64]:
         """Weigh the answers against words.
@@ -126,17 +124,6 @@ class Decoder:
         named = np.flatnonzero(log_evidence >= log_threshold(numbers, trace=trace, eps=eps))
         return [int(numbers[place]) for place in named[np.argsort(-log_evidence[named], kind="stable")]]
 
-    def _models(self) -> Sequence[tuple[Strategy, int, float]]:
-        sizes = range(1, self.coalition + 1)
-        return [(strategy, size, rate) for rate in self.error_rates for size in sizes for strategy in Strategy]
-
-    def _log_factors_of(self, strategy: Strategy, size: int, rate: float) -> NDArray[np.float64]:
-        tables = []
-        for bias in self.code.biases():
-            given_bit = answer_given_bit(strategy, coalition=size, bias=float(bias), error_rate=rate)
-            tables.append(np.log(given_bit / (bias * given_bit[1] + (1.0 - bias) * given_bit[0])))
-        return np.stack(tables)
-
     def _groups(self, answers: NDArray[np.int8]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """Give packed masks of the positions that share a level and an answer, shape (levels * 3, octets), and sizes."""
         if answers.shape != (self.code.positions,) or not np.isin(answers, (0, 1, ERASED, UNASKED)).all():
@@ -144,6 +131,23 @@ class Decoder:
         group = np.where(answers == UNASKED, -1, self.code.levels() * _ANSWERS + answers)
         members = group == np.arange(len(self.code.biases()) * _ANSWERS)[:, None]
         return np.packbits(members, axis=1), members.sum(axis=1).astype(np.float64)
+
+
+@lru_cache(maxsize=16)
+def _log_factors(biases: tuple[float, ...], coalition: int, error_rates: tuple[float, ...]) -> NDArray[np.float64]:
+    """Give `Decoder.log_factors`; the same for all codes of one coalition."""
+    models = [
+        (strategy, size, rate) for rate in error_rates for size in range(1, coalition + 1) for strategy in Strategy
+    ]
+    tables = [np.stack([_log_factors_of(*model, bias) for bias in biases]) for model in models]
+    factors = np.unique(np.round(np.stack(tables), 12), axis=0)
+    factors.flags.writeable = False
+    return np.asarray(factors)
+
+
+def _log_factors_of(strategy: Strategy, size: int, rate: float, bias: float) -> NDArray[np.float64]:
+    given_bit = answer_given_bit(strategy, coalition=size, bias=bias, error_rate=rate)
+    return np.asarray(np.log(given_bit / (bias * given_bit[1] + (1.0 - bias) * given_bit[0])))
 
 
 def _bits_under(words: NDArray[np.uint8], masks: NDArray[np.uint8]) -> NDArray[np.float64]:
