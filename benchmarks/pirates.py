@@ -1,6 +1,6 @@
 """Are the leakers of real copies named, over the network, and after how many probes?
 
-    python -m benchmarks.pirates --mark MARK --key OWNER.key [--data ../shared/data] [--coalitions 1,2,3] [--strategies ...] [--json F]
+    python -m benchmarks.pirates --mark MARK --key OWNER.key [--coalitions 1,2,3] [--strategies A,B] [--json F]
 
 Copies of a CIFAR-10 ResNet20 are issued; 2, 3 and 4 of them stand behind one HTTP server (Open Inference Protocol) that
 answers as a coalition would, or are averaged tensor by tensor and served by Triton. Every position is read once over the network.
