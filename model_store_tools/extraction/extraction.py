@@ -117,14 +117,23 @@ def extract_marks(
         ArchiveError: A damaged archive.
     """
     loaded = load_weights(suspect)
-    findings = [Finding("ptynet", scan(loaded.weights, weight_mark(key)))]
+    findings = [Finding("ptynet", _scanned(loaded, weight_mark(key)))]
     notes = [f"quantised without scales, not read: {name}" for name in loaded.unscaled]
     if reference is not None:
         original = load_weights(reference)
         mark = weight_mark(key, model=model_hash(original.weights))
-        findings.append(Finding("target", scan(loaded.weights, mark)))
+        findings.append(Finding("target", _scanned(loaded, mark)))
         findings += _aligned(loaded, original, mark, decoys, notes)
     return Extraction(loaded.where, tuple(findings), alpha, tuple(notes))
+
+
+def _scanned(loaded: LoadedWeights, mark: WeightMark) -> Found:
+    try:
+        return scan(loaded.weights, mark)
+    except TargetError as error:
+        missing = ", ".join(loaded.unscaled[:3])
+        hint = f"; quantised without scales, so it cannot be read: {missing}" if missing else ""
+        raise TargetError(f"{loaded.where}: {error}{hint}") from None
 
 
 def _aligned(

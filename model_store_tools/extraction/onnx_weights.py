@@ -41,9 +41,12 @@ def onnx_weights(path: Path) -> tuple[dict[str, Array], tuple[Layer, ...], tuple
         TargetError: No ONNX file, or external data outside its folder, missing or short.
     """
     model = read_model(path)
-    values = dict(_values(model, path.parent))
+    values = dict(_values(model, path))
     weights = {name: value for name, value in values.items() if np.issubdtype(value.dtype, np.floating)}
-    scaled = dict(_scaled(model, values))
+    try:
+        scaled = dict(_scaled(model, values))
+    except (ValueError, IndexError) as error:
+        raise TargetError(f"{path}: a quantised weight and its scales do not fit together ({error})") from error
     unscaled = [
         name
         for name, value in values.items()
@@ -52,12 +55,20 @@ def onnx_weights(path: Path) -> tuple[dict[str, Array], tuple[Layer, ...], tuple
     return {**weights, **scaled}, _layers(model, path), tuple(unscaled)
 
 
-def _values(model: onnx.ModelProto, folder: Path) -> Iterator[tuple[str, Array]]:
+def _values(model: onnx.ModelProto, path: Path) -> Iterator[tuple[str, Array]]:
+    folder = path.parent
     for name, tensor in named_tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             record_of(name, tensor, folder)  # refuses data outside the folder before it is opened
         if tensor.data_type != onnx.TensorProto.STRING:
-            yield name, numpy_helper.to_array(tensor, base_dir=str(folder))
+            try:
+                if any(side < 0 for side in tensor.dims):
+                    raise ValueError("a side below 0")
+                yield name, numpy_helper.to_array(tensor, base_dir=str(folder))
+            except (ValueError, TypeError, MemoryError, OverflowError) as error:
+                raise TargetError(
+                    f"{path}: tensor '{name}' of shape {tuple(tensor.dims)} does not hold what it says ({error})"
+                ) from error
 
 
 def _scaled(model: onnx.ModelProto, values: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
@@ -101,5 +112,5 @@ def _along(numbers: Array, axes: int, axis: int) -> Array:
 def _layers(model: onnx.ModelProto, path: Path) -> tuple[Layer, ...]:
     try:
         return tuple(layers_of_onnx(model, base_dir=str(path.parent)))
-    except TargetError:
+    except (TargetError, ValueError, IndexError):  # a graph that is no classifier, or made to mislead
         return ()

@@ -69,7 +69,7 @@ def _load(path: Path) -> LoadedWeights:
     if not path.exists():
         raise TargetError(f"{path}: no such file or folder")
     if path.is_dir() and (path / METADATA).is_file():
-        return LoadedWeights(str(path), _safetensors(path / NETWORK))
+        return _loaded(str(path), _safetensors(path / NETWORK))
     if path.is_dir() or _is_archive(path):
         with open_archive(path) as archive, model_on_disk(archive, archive.manifest()) as model:
             return _load_model(model, where=str(path))
@@ -78,11 +78,14 @@ def _load(path: Path) -> LoadedWeights:
 
 def _load_model(path: Path, *, where: str) -> LoadedWeights:
     if path.suffix == ".safetensors":
-        return LoadedWeights(where, _safetensors(path))
+        return _loaded(where, _safetensors(path))
     if path.suffix == ".onnx":
         weights, layers, unscaled = onnx_weights(path)
         return LoadedWeights(where, weights, layers, unscaled)
-    values = dict(torch_values(path) if zipfile.is_zipfile(path) else _legacy(path))
+    return _loaded(where, dict(torch_values(path) if zipfile.is_zipfile(path) else _legacy(path)))
+
+
+def _loaded(where: str, values: Mapping[str, Array]) -> LoadedWeights:
     weights, unscaled = _scaled(values)
     return LoadedWeights(where, weights, (), unscaled)
 
@@ -99,10 +102,10 @@ def _safetensors(path: Path) -> dict[str, Array]:
     from safetensors.numpy import load_file  # noqa: PLC0415
 
     try:
-        values = load_file(path)
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
+        values: dict[str, Array] = load_file(path)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, MemoryError) as error:
         raise TargetError(f"{path}: cannot be read as safetensors ({error})") from error
-    return _floating(values)
+    return values
 
 
 def _legacy(path: Path) -> Iterator[tuple[str, Array]]:

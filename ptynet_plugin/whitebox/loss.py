@@ -1,9 +1,11 @@
 """The mark in the weights for owners who train: a loss term for any torch loop, and a projection of a finished layer.
 
+    project_(layer.weight, mark, keep_histogram=True)    # before training: the first weights, or the finished model's
     term = WeightMarkLoss(mark, layer.weight.numel())
     loss = task_loss + 0.1 * term(layer.weight)          # from scratch, while fine-tuning, while distilling
-    ...
-    project_(layer.weight, mark)                         # at the end: every bit right by the margin
+
+Marked first, the network is trained around the mark and the term has little to do: the values of the first weights are those
+of an unmarked start, in other places, and what training makes of them is told apart by no test of their distribution.
 
 The term is 0 where every bit is right by the margin, so it stops pulling when its work is done: a cross-entropy (Uchida et
 al., arXiv 1701.04082) pulls for ever and widens the weights' distribution, which gives the mark away.
@@ -15,6 +17,7 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.linalg import hadamard
 from torch import Tensor, nn
 
@@ -77,13 +80,28 @@ class WeightMarkLoss(nn.Module):
 
 
 @torch.no_grad()
-def project_(weight: Tensor, mark: WeightMark, *, margin: float = MARGIN) -> None:
-    """Move a finished layer's weights, in place and as little as possible, until every bit is right by the margin.
+def project_(
+    weight: Tensor,
+    mark: WeightMark,
+    *,
+    margin: float = MARGIN,
+    moments: NDArray[np.floating] | None = None,
+    keep_histogram: bool = False,
+) -> None:
+    """Move a layer's weights, in place and as little as possible, until every bit is right by the margin.
+
+    Args:
+        weight: Of a convolution or linear layer.
+        mark: Which bits.
+        margin: Distance from 0 in units of the root mean square.
+        moments: What its filters read, see `input_moments`: outputs then change least.
+        keep_histogram: Keep the values and exchange their places, see `embed`; best done before training.
 
     Raises:
-        UsageError: Too few weights, or all zero.
+        UsageError: Too few weights, all zero, or moments that do not fit.
     """
-    moved = embed(weight.detach().cpu().numpy(), mark, margin=margin)
+    values = weight.detach().cpu().numpy()
+    moved = embed(values, mark, margin=margin, moments=moments, keep_histogram=keep_histogram)
     weight.copy_(torch.from_numpy(moved))
 
 

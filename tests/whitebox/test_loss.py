@@ -7,9 +7,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the loss term is for owners who train with torch")
 
-from ptynet_plugin.keys import OwnerKey  # noqa: E402 -- only where torch is installed
+from ptynet_plugin.errors import UsageError  # noqa: E402 -- only where torch is installed
+from ptynet_plugin.keys import OwnerKey  # noqa: E402
 from ptynet_plugin.whitebox.loss import WeightMarkLoss, project_  # noqa: E402
 from ptynet_plugin.whitebox.mark import embed, read, weight_mark  # noqa: E402
+from ptynet_plugin.whitebox.moments import input_moments  # noqa: E402
 
 MARK = weight_mark(OwnerKey(bytes(range(32))), model=b"m")
 
@@ -46,3 +48,30 @@ def test_projecting_a_parameter_in_place() -> None:
     project_(layer, MARK)
     assert read(layer.detach().numpy(), MARK).right == 256
     assert layer.requires_grad
+
+
+def test_moments_of_a_convolution_are_those_of_its_patches() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(32, 5)
+    )
+    pictures = torch.rand(6, 3, 4, 4)
+    moments = input_moments(model, model[0], [pictures[:3], pictures[3:]])
+    patches = torch.nn.functional.unfold(pictures, 3, 1, 1, 2).transpose(1, 2).reshape(-1, 27).double()
+    np.testing.assert_allclose(moments, (patches.T @ patches / len(patches)).numpy(), rtol=1e-6)
+    assert input_moments(model, model[3], [pictures]).shape == (32, 32)
+    assert model.training
+    with pytest.raises(UsageError, match="ReLU: only ungrouped Conv2d and Linear layers"):
+        input_moments(model, model[1], [pictures])
+    with pytest.raises(UsageError, match="no picture reached this layer"):
+        input_moments(model, torch.nn.Linear(3, 3), [pictures])
+
+
+def test_projecting_with_moments_and_with_the_histogram_kept() -> None:
+    layer = torch.nn.Parameter(torch.from_numpy(weights()))
+    project_(layer, MARK, moments=np.eye(288))
+    assert read(layer.detach().numpy(), MARK).right == 256
+    layer = torch.nn.Parameter(torch.from_numpy(weights()))
+    project_(layer, MARK, keep_histogram=True)
+    assert read(layer.detach().numpy(), MARK).right == 256
+    np.testing.assert_array_equal(np.sort(layer.detach().numpy(), axis=None), np.sort(weights(), axis=None))
