@@ -27,6 +27,7 @@ from model_store_tools.audit.hostile.inputs import jpeg_gateway
 from model_store_tools.audit.hostile.limits import late, rate_limited
 from model_store_tools.audit.hostile.mixing import cached, diluted, ensemble, wrongly
 from model_store_tools.audit.hostile.pixels import decode
+from ptynet_plugin.errors import BadAnswer, Refused
 from ptynet_plugin.images.encode import encode
 from ptynet_plugin.verification.connection import Connection
 from ptynet_plugin.verification.opening import open_endpoint
@@ -251,3 +252,15 @@ def test_broken_requests_are_answered_400() -> None:
         tensor = {"name": "pixels", "shape": [1, 3, 16, 16], "datatype": "FP32", "data": [0.5] * 768}
         plain = httpx.post(f"{url}/v2/models/stolen/infer", content=json.dumps({"inputs": [tensor]}))
         assert plain.json()["outputs"][0]["data"][1] == 5.0
+
+
+def test_a_model_that_cannot_answer_is_told_with_500() -> None:
+    def broken(picture: np.ndarray) -> np.ndarray:
+        raise BadAnswer("its file is gone")
+
+    with (
+        serve(Hostile("broken", "answers", broken), SPEC) as address,
+        open_endpoint(address, spec=SPEC, connection=QUICK) as endpoint,
+        pytest.raises(Refused, match=r"500.*file is gone"),
+    ):
+        endpoint.ask(picture())

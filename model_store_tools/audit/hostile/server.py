@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from model_store_tools.audit.hostile.contract import Hostile, Refusal
 from model_store_tools.audit.hostile.pixels import decode
+from ptynet_plugin.errors import PtynetError
 from ptynet_plugin.spec import InputSpec
 
 __all__ = ["serve"]
@@ -121,6 +122,8 @@ class _Model:
         except Refusal as refusal:
             again = {} if refusal.retry_after is None else {"Retry-After": str(refusal.retry_after)}
             return _error(refusal.status, str(refusal), again)
+        except PtynetError as error:
+            return _error(500, f"the model cannot answer: {error}")
         return self._answer(scores, binary=header is not None)
 
     def _tensor(self, given: dict[str, Any], raw: bytes) -> NDArray[Any]:
