@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from typer.testing import CliRunner
 
 from model_store_tools.certificates import read_certificate, render_certificate
+from model_store_tools.certificates.power import LENGTHS, power_rows
 from model_store_tools.cli.main import app
 from model_store_tools.registry import Registry
 from ptynet_plugin.errors import IntegrityError
@@ -98,6 +100,17 @@ def test_the_page_tells_strength_and_limits_and_escapes(case: CopyCase) -> None:
     certificate = read_certificate(certificate_of(case))
     hostile = certificate.facts.model_copy(update={"customer": "<script>alert(1)</script>"})
     assert "<script>" not in render_certificate(type(certificate)(certificate.octets, certificate.signer, hostile))
+
+
+def test_the_power_on_the_certificate_is_the_shorter_length_s_and_never_boasts() -> None:
+    rows = {row.colluders: row for row in power_rows(512, coalition=4)}
+    assert [rows[c].delivered for c in (1, 2, 3, 4)] == [True, True, False, False]
+    assert (rows[3].power, rows[4].power, rows[3].at) == (0.03, 0.0, 512)
+    assert {row.at for row in power_rows(600, coalition=4)} == {512} and power_rows(512, coalition=3) == []
+    assert all(row.power is None for row in power_rows(64, coalition=4))
+    for shorter, longer in itertools.pairwise(LENGTHS):
+        pairs = zip(power_rows(shorter, coalition=4), power_rows(longer, coalition=4), strict=True)
+        assert all((one.power or 0) <= (other.power or 0) for one, other in pairs)
 
 
 def test_show_checks_certificate_archive_and_key(case: CopyCase) -> None:
