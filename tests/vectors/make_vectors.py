@@ -160,6 +160,14 @@ def nested_onnx(members: Members) -> None:
     sealed_again(members)
 
 
+def cyclic_onnx(members: Members) -> None:
+    """The first node reads what the last one gives."""
+    model = onnx.load_from_string(members["model.onnx"])
+    model.graph.node[0].input[0] = model.graph.node[-1].output[0]
+    members["model.onnx"] = model.SerializeToString()
+    sealed_again(members)
+
+
 def field(number: int, content: bytes) -> bytes:
     """Encode a length-delimited protobuf field."""
     size, length = len(content), b""
@@ -170,6 +178,7 @@ def field(number: int, content: bytes) -> bytes:
 
 MEMBERS: dict[str, Change] = {
     "nested-onnx": nested_onnx,
+    "cyclic-onnx": cyclic_onnx,
     "zip-slip": with_member("../evil.py"),
     "empty-name": with_member(""),
     "absolute-name": with_member("/tmp/ptynet-evil.py"),
