@@ -179,8 +179,7 @@ def averaged(bench: Bench, colluders: list[int]) -> dict[str, object]:
     averaged_model([bench.archives[copy] / "1" / "model.onnx" for copy in colluders], archive / "1" / "model.onnx")
     try:
         with serve_archive(archive) as handle:
-            address = f"triton+{handle.address('http')}/{archive.name}"
-            values = row(bench, "tensors, Triton", colluders, read(bench, address), time.perf_counter() - began)
+            values = row(bench, "tensors, Triton", colluders, read(bench, handle.url()), time.perf_counter() - began)
         design = bench.tables.claim.design
         words = code_words(read_key(bench.key).probe_secret(), symbols=design.symbols, bits=design.bits)
         found = find_table(read_constants(archive / "1" / "model.onnx"), words)

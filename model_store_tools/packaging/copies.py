@@ -234,17 +234,17 @@ def _earlier_claim(
     Raises:
         ClaimError: There are several.
     """
-    found: dict[Path, Claim] = {}
+    found: dict[Path, tuple[Claim, Path]] = {}
     for file in sorted((mark / CLAIMS).glob("[!.]*/claim.json")):
-        folder = file.parent.resolve()
-        claim = found.get(folder) or read_claim(folder)
+        folder = file.parent.resolve()  # a second name of the same claim is a link to it
+        claim = read_claim(folder)
         if not wishes.met_by(claim) or claim.terms.target != target_digest:
             continue
         require_ours(claim, file.parent, owned, spec, target_digest)
-        found[folder] = claim
+        found.setdefault(folder, (claim, file.parent))
     if len(found) > 1:
         names = ", ".join(sorted(folder.name for folder in found))
         raise ClaimError(
             f"{mark / CLAIMS}: holds {len(found)} claims for copies of this target ({names}); say --claim DIR"
         )
-    return next(((claim, folder) for folder, claim in found.items()), None)
+    return next(iter(found.values()), None)

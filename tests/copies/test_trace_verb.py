@@ -16,6 +16,7 @@ from model_store_tools.audit.hostile import Hostile, serve, stolen_model
 from model_store_tools.audit.hostile.coalition import averaged_model, colluding
 from model_store_tools.packaging.copies import CopyPackager
 from model_store_tools.registry import Registry
+from model_store_tools.serving.archive import serve_archive
 from ptynet_plugin.claims.ledger import Ledger
 from tests.copies.conftest import CopyCase
 from tests.copies.test_issue import run
@@ -54,6 +55,15 @@ def test_a_leak_is_named_over_the_network(issued: CopyCase, tmp_path: Path) -> N
     with issued.open_registry() as registry:
         (noted,) = registry.traces()
     assert (noted.verdict, noted.accused) == ("traced", (2,))
+
+
+@pytest.mark.triton
+def test_a_copy_behind_the_real_triton_is_named(issued: CopyCase) -> None:
+    archive = issued.archives[1]
+    with serve_archive(archive) as handle:
+        code, out, err = trace(issued, handle.url(), "--json", "-")
+    assert code == 0, err
+    assert [each["customer"] for each in json.loads(out)["accused"]] == ["Beta GmbH"]
 
 
 @pytest.mark.parametrize("strategy", ["majority", "minority", "interleave", "coin", "erase", "average"])
