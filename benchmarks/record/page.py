@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from benchmarks.record.running import Done
 
 __all__ = ["LARGEST_JSON", "page", "record_json", "without_paths"]
 
+SCRATCH = re.compile(re.escape(tempfile.gettempdir()) + r"/[\w./-]+")
 LARGEST_JSON = 200_000
 LONGEST_OUTPUT = 14_000
 LARGEST_PART = 60_000
@@ -106,7 +110,7 @@ def without_paths(text: str, paths: Mapping[str, str]) -> str:
     """Put placeholders in the place of this machine's paths, longest first."""
     for name, path in sorted(paths.items(), key=lambda pair: -len(pair[1])):
         text = text.replace(path, name)
-    return text
+    return SCRATCH.sub("TMP", text.replace(sys.base_prefix, "PYTHON"))
 
 
 def _said(done: Done) -> str:

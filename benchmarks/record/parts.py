@@ -122,7 +122,7 @@ LONG = (
     Part("null-audit-1000", "Longer ones", "the null with 1,000 keys", "mean E at most 1", "benchmarks.null_audit",
          ("--keys", "1000", "--data", "DATA", "--json", "JSON"), 3600, ("data",)),
     Part("tracing-100", "Longer ones", "tracing, 100 runs", "88, 330, 776, 1517 for 1 to 4", "benchmarks.tracing", (), 3600),
-    Part("code-power", "Longer ones", "chance that a code of a given length traces a coalition", "",
+    Part("code-power-200", "Longer ones", "the same with 200 runs", "",
          "benchmarks.code_power", (), 3600),
     Part("pirates", "Longer ones", "are leakers of real copies named, over the network",
          "88 probes for one", "benchmarks.pirates",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +120,11 @@ def test_longer_paths_are_replaced_first() -> None:
     assert without_paths("/a/b/c and /a/b", {"OUT": "/a/b", "MARK": "/a/b/c"}) == "MARK and OUT"
 
 
+def test_scratch_folders_and_the_interpreters_home_are_no_part_of_the_record() -> None:
+    scratch = Path(tempfile.gettempdir(), "abc", "model.onnx")
+    assert without_paths(f"{scratch}: at {sys.base_prefix}/lib", {}) == "TMP: at PYTHON/lib"
+
+
 def test_the_machine_is_described_without_names() -> None:
     found = describe()
     assert {"processor", "cores", "memory", "python", "torch"} <= set(found)
@@ -135,8 +142,8 @@ def test_every_part_is_a_benchmark_with_these_flags(each: Part) -> None:
         assert {word for word in each.arguments if word.startswith("--")} <= known
 
 
-def test_names_are_unique_and_the_record_fits_an_hour_of_limits_on_two_cores() -> None:
+def test_names_are_unique_and_limits_stay_near_an_hour_on_two_cores() -> None:
     names = [each.name for each in (*MARKS, *PARTS, *LONG)]
     assert len(set(names)) == len(names)
     together = sum(each.limit for each in PARTS if not each.alone) / 2
-    assert together + sum(each.limit for each in PARTS if each.alone) <= 5400, "limits, not what they take"
+    assert together + sum(each.limit for each in PARTS if each.alone) <= 7200, "limits are twice what parts take"
