@@ -3,7 +3,7 @@
     python -m benchmarks.pirates --mark MARK --key OWNER.key [--coalitions 1,2,3] [--strategies A,B] [--json F]
 
 Copies of a CIFAR-10 ResNet20 are issued; 2, 3 and 4 of them stand behind one HTTP server (Open Inference Protocol) that
-answers as a coalition would, or are averaged tensor by tensor and served by Triton. Every position is read once over the network.
+answers as a coalition would, or are averaged tensor by tensor. Every position is read once over the network.
 1,000 copies are weighed, those who leaked carry the highest numbers, the level is 1e-6. "needed" is the number of probes after
 which a colluder is named in 95 % of 200 orders: as read, and with 5 % of the bits turned wrong, which is what the design's
 figures assume; they count n / eps = 1e9, the thresholds in use grow with the copy's number, so both are given.
@@ -27,7 +27,6 @@ from model_store_tools.audit.hostile import Hostile, serve, stolen_model
 from model_store_tools.audit.hostile.coalition import STRATEGIES, averaged_model, colluding
 from model_store_tools.packaging.copies import CopyPackager, CopyWishes
 from model_store_tools.packaging.options import Options
-from model_store_tools.serving.archive import serve_archive
 from ptynet_plugin.claims.copies import CopyTables
 from ptynet_plugin.claims.ledger import Ledger
 from ptynet_plugin.codes.decoder import ERASED, Decoder, log_threshold
@@ -172,23 +171,19 @@ def main() -> None:
 
 
 def averaged(bench: Bench, colluders: list[int]) -> dict[str, object]:
-    """Average the archives' tensors, serve the result with Triton, trace it, and read its table."""
-    began = time.perf_counter()
-    archive = bench.archives[colluders[0]]
-    kept = (archive / "1" / "model.onnx").read_bytes()
-    averaged_model([bench.archives[copy] / "1" / "model.onnx" for copy in colluders], archive / "1" / "model.onnx")
-    try:
-        with serve_archive(archive) as handle:
-            values = row(bench, "tensors, Triton", colluders, read(bench, handle.url()), time.perf_counter() - began)
-        design = bench.tables.claim.design
-        words = code_words(read_key(bench.key).probe_secret(), symbols=design.symbols, bits=design.bits)
-        found = find_table(read_constants(archive / "1" / "model.onnx"), words)
-        assert found is not None
-        reading = read_table(found, bench.tables, copies=CUSTOMERS, trace=1, fwer=FWER, coalition=4)
-        print(f"   table of the averaged tensors, read without asking: names {list(reading.accused)}")
-        return {**values, "white-box": list(reading.accused)}
-    finally:
-        (archive / "1" / "model.onnx").write_bytes(kept)
+    """Average the archives' tensors, serve the result, trace it, and read its table."""
+    began, spec = time.perf_counter(), bench.tables.claim.terms.spec
+    path = bench.folder / f"averaged-{len(colluders)}.onnx"
+    averaged_model([bench.archives[copy] / "1" / "model.onnx" for copy in colluders], path)
+    with stolen_model(path, spec) as ask, serve(Hostile(TENSORS, "mixing", ask), spec) as address:
+        values = row(bench, TENSORS, colluders, read(bench, address), time.perf_counter() - began)
+    design = bench.tables.claim.design
+    words = code_words(read_key(bench.key).probe_secret(), symbols=design.symbols, bits=design.bits)
+    found = find_table(read_constants(path), words)
+    assert found is not None
+    reading = read_table(found, bench.tables, copies=CUSTOMERS, trace=1, fwer=FWER, coalition=4)
+    print(f"   table of the averaged tensors, read without asking: names {list(reading.accused)}")
+    return {**values, "white-box": list(reading.accused)}
 
 
 if __name__ == "__main__":
