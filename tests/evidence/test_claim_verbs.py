@@ -126,7 +126,7 @@ def test_the_audit_cheats_in_vain(case: PackagingCase, key: Path, committed: Pat
     done("verify", f"file:{archive}", *asked, "--evidence", bundle)
     suspect = ("--model", case.target, "--spec", case.folder / "SPEC.toml", "--keys", "20", "--probes", "4")
     printed = done("claim", "audit", "--bundle", bundle, "--key", key, *suspect)
-    assert printed.count("refused: ") == 14
+    assert printed.count("refused: ") == 17
     assert "the null holds" in printed
     assert printed.splitlines()[-1] == "nothing got through"
 
