@@ -99,6 +99,4 @@ def _anomalies(norms: list[float]) -> list[float]:
     return [float((median - value) / spread) for value in values]
 
 
-ATTACKS = (
-    Attack("Neural Cleanse", "inversion", "Wang et al., IEEE S&P 2019", cleanse, needs_data=True, promised=True),
-)
+ATTACKS = (Attack("Neural Cleanse", "inversion", "Wang et al., IEEE S&P 2019", cleanse, needs_data=True),)
