@@ -88,9 +88,13 @@ class Subject:
     @cached_property
     def marked(self) -> tuple[Weights, WeightMark]:
         """The network marked by the least change of the widest layer's outputs."""
+        return mark_model(self.weights, KEY, moments=self.moments)
+
+    @cached_property
+    def moments(self) -> dict[str, NDArray[np.float64]]:
+        """What the widest layer's filters read."""
         spec = self.spec.model_copy(update={"layout": "NCHW", "dtype": "float32"})
-        moments = layer_moments(self.model, [self.layers[self.index]], spec, self.shown)
-        return mark_model(self.weights, KEY, moments=moments)
+        return layer_moments(self.model, [self.layers[self.index]], spec, self.shown)
 
     @cached_property
     def plainly_marked(self) -> Weights:

@@ -71,6 +71,21 @@ def survival(subject: Subject) -> Rows:
     return rows
 
 
+def wiped(subject: Subject) -> Rows:
+    """Drop from the marked layer what the data rarely reach, as a thief with pictures can who knows how marks are embedded."""
+    values, directions = np.linalg.eigh(subject.moments[subject.place])
+    energy, rows = np.cumsum(values) / values.sum(), []
+    for marking, marked in (("least outputs", subject.marked[0]), ("least weights", subject.plainly_marked)):
+        layer = marked[subject.place]
+        for share in (0.01, 0.05, 0.1, 0.2):
+            kept = directions[:, energy > share]
+            left = (layer.reshape(len(layer), -1) @ kept @ kept.T).reshape(layer.shape)
+            right = subject.right({**marked, subject.place: left}, next(iter(subject.tests)))
+            row = _row(f"{marking}, {share:.0%} of the inputs' energy dropped", read(left, subject.marked[1]))
+            rows.append(row | {"accuracy": float(right.mean())})
+    return rows
+
+
 def structural(subject: Subject, *, decoys: int) -> Rows:
     """Obfuscate the marked network, and read it raw and aligned."""
     marked, mark = subject.marked
@@ -132,6 +147,7 @@ def stages(options: argparse.Namespace) -> dict[str, Callable[[], Rows]]:
         found[f"{name}, damage"] = lambda name=name: survival(opened(name))
         found[f"{name}, structure"] = lambda name=name: structural(opened(name), decoys=options.decoys)
         found[f"{name}, unrelated"] = lambda name=name: unrelated(opened(name), count=options.unrelated)
+        found[f"{name}, wiped"] = lambda name=name: wiped(opened(name))
     if options.mark and options.key:
         found["PTYNet, damage"] = lambda: ptynet(options.mark, options.key)
     found["ResNet20, thief trains"] = lambda: thief(options.data)

@@ -4,8 +4,8 @@
     term = WeightMarkLoss(mark, layer.weight.numel())
     loss = task_loss + 0.1 * term(layer.weight)          # from scratch, while fine-tuning, while distilling
 
-Marked first, the network is trained around the mark and the term has little to do: the values of the first weights are those
-of an unmarked start, in other places, and what training makes of them is told apart by no test of their distribution.
+Marked first, the network is trained around the mark and the term has little to do: no bit stays wrong when training ends. It does
+not hide the mark from an attacker with shadow networks, see docs/mark-in-the-weights.md.
 
 The term is 0 where every bit is right by the margin, so it stops pulling when its work is done: a cross-entropy (Uchida et
 al., arXiv 1701.04082) pulls for ever and widens the weights' distribution, which gives the mark away.
