@@ -99,4 +99,6 @@ def _anomalies(norms: list[float]) -> list[float]:
     return [float((median - value) / spread) for value in values]
 
 
-ATTACKS = (Attack("Neural Cleanse", "inversion", "Wang et al., IEEE S&P 2019", cleanse, needs_data=True),)
+ATTACKS = (
+    Attack("Neural Cleanse", "inversion", "Wang et al., IEEE S&P 2019", cleanse, needs_data=True, promised=True),
+)
