@@ -48,7 +48,7 @@ MARKS = (
     Part("mark", "The mark", "train the mark that the rest uses", "", "model_store_tools.cli.main",
          ("train", "--key", "KEY", "--out", "MARK"), 600),
     Part("gray-mark", "The mark", "the same for one channel", "", "model_store_tools.cli.main",
-         ("train", "--key", "KEY", "--out", "GRAY", "--color", "GRAY"), 600),
+         ("train", "--key", "KEY", "--out", "GRAY", "--color=GRAY"), 600),
 )  # fmt: skip
 """Run first."""
 
@@ -91,7 +91,8 @@ PARTS = (
     Part("readback", "Copies", "how many of 304 bits come back from labels alone", "99 %", "benchmarks.readback",
          ("--mark", "MARK", "--key", "KEY", "--data", "DATA", "--copies", "1"), 400, WITH_MARK),
     Part("whitebox", "The mark in the weights", "what does it survive", "read back after all that is promised",
-         "benchmarks.whitebox_survival", ("--data", "DATA", "--unrelated", "40", "--json", "JSON"), 500, ("data",)),
+         "benchmarks.whitebox_survival", ("--data", "DATA", "--mark", "MARK", "--key", "KEY", "--unrelated", "40", "--json", "JSON"), 600,
+         WITH_MARK),
     Part("attacks", "Proving ground", "what survives what a thief does in seconds",
          "shown after everything promised", "benchmarks.attacks",
          ("--mark", "MARK", "--key", "KEY", "--data", "DATA", "--json", "JSON", "--held-out", "500",

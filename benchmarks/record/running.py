@@ -96,6 +96,7 @@ class Runner:
             done = self._done(part, "left out", reason=f"lacks: {', '.join(lacking)}")
         else:
             self._tell(f"{part.name:<20} begins: {part.command}")
+            self._forget_other_sources(part)
             done = self._carried_out(part)
         (self._out / f"{part.name}.done.json").write_text(json.dumps(asdict(done), indent=1) + "\n")
         self._tell(f"{part.name:<20} {done.status}, {done.seconds:.0f} s{': ' + done.reason if done.reason else ''}")
@@ -145,6 +146,15 @@ class Runner:
             seconds=time.monotonic() - started,
             load=load,
         )
+
+    def _forget_other_sources(self, part: Part) -> None:
+        """Remove numbers that other sources made: some benchmarks go on from what lies in their JSON file."""
+        try:
+            source = json.loads((self._out / f"{part.name}.done.json").read_text())["source"]
+        except (OSError, ValueError, TypeError, KeyError):
+            return
+        if source != self._source:
+            (self._out / f"{part.name}.json").unlink(missing_ok=True)
 
     def _crashed(self, part: Part) -> bool:
         """An exception ends a process with 1 as well: it is a failure, no missed limit."""

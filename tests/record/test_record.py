@@ -78,6 +78,22 @@ def test_a_run_goes_on_where_it_was_stopped(runner: Callable[..., Runner], tmp_p
     assert counted.read_text() == "xx", "twice: once for each state of the sources"
 
 
+def test_numbers_of_other_sources_are_not_gone_on_with(runner: Callable[..., Runner], tmp_path: Path) -> None:
+    counted, numbers = tmp_path / "counted", tmp_path / "out" / "counts.json"
+    runner(source="abc").run(part("counts", str(counted)))
+    numbers.write_text("{}")
+    runner(source="abc").run(part("counts", str(counted)))
+    assert numbers.is_file(), "the same sources: it may go on"
+    runner(source="other").run(part("counts", str(counted)))
+    assert not numbers.exists()
+
+
+@pytest.mark.parametrize("each", MARKS, ids=lambda each: each.name)
+def test_a_color_is_no_placeholder_for_a_mark(each: Part) -> None:
+    placeholders = [place for place, word in enumerate(each.arguments) if word in ("KEY", "MARK", "GRAY")]
+    assert placeholders == [2, 4]
+
+
 def test_what_failed_is_run_again_and_what_missed_only_on_demand(runner: Callable[..., Runner]) -> None:
     runner().run(part("failed"))
     runner().run(part("missed"))
