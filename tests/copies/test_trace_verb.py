@@ -177,12 +177,18 @@ def test_what_lies_nowhere_is_said(issued: CopyCase) -> None:
     assert "--report draws the answers of an endpoint" in err
 
 
-def test_an_empty_and_another_keys_registry_are_refused(issued: CopyCase, unissued: CopyCase) -> None:
-    (issued.folder / "copies.db").unlink()
+def test_a_missing_an_empty_and_another_keys_registry_are_refused(issued: CopyCase) -> None:
+    database = issued.folder / "copies.db"
+    database.unlink()
+    code, _, err = trace(issued, issued.archives[0])
+    assert code == 2
+    assert "no such registry" in err
+    assert not database.exists(), "asking makes none"
+    Registry.open(issued.registry, owner=KEY.fingerprint()).close()
     code, _, err = trace(issued, issued.archives[0])
     assert code == 2
     assert "the registry knows no copy of this claim" in err
-    (issued.folder / "copies.db").unlink()
+    database.unlink()
     Registry.open(issued.registry, owner="ab" * 32).close()
     code, _, err = trace(issued, issued.archives[0])
     assert code == 2
