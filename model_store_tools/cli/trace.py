@@ -14,7 +14,6 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from model_store_tools.cli.asking import patient_interrupt
 from model_store_tools.cli.outputs import STDOUT, named, require_writable, write_json, write_whole
 from model_store_tools.cli.suspects import asked_spec, class_names_of
 from ptynet_plugin.errors import UsageError
@@ -146,6 +145,7 @@ def _ask(  # noqa: PLR0917
     to_the_end: bool,
 ) -> TraceResult:
     """Register the trace, ask, register how it ended."""
+    from model_store_tools.cli.asking import patient_interrupt  # noqa: PLC0415 -- it loads what asks and signs
     from ptynet_plugin.claims.ledger import Ledger  # noqa: PLC0415
     from ptynet_plugin.tracing.trace import trace_endpoint  # noqa: PLC0415
 

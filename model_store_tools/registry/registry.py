@@ -6,17 +6,18 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Select, insert, select, update
 
 from model_store_tools.registry.address import parse_address
 from model_store_tools.registry.database import Database
 from model_store_tools.registry.names import checked_claim, checked_customer, checked_digest, checked_line
-from model_store_tools.registry.records import Copy, Trace
+from model_store_tools.registry.records import Copy, ListedCopy, Trace
 from model_store_tools.registry.rows import (
     AT_ONCE,
     COPY_COLUMNS,
+    LISTED_COLUMNS,
     active_copies,
     change_copy,
     complete_reserved,
@@ -223,16 +224,19 @@ class Registry:
             customer: Only of this customer.
             revoked: Only those that are revoked (True) or are not (False).
         """
-        asked = select(*COPY_COLUMNS).order_by(CopyRow.claim, CopyRow.number)
-        if claim is not None:
-            asked = asked.where(CopyRow.claim == checked_claim(claim))
-        if customer is not None:
-            asked = asked.where(CopyRow.customer == checked_customer(customer))
-        if revoked is not None:
-            asked = asked.where(CopyRow.revoked_at.is_not(None) if revoked else CopyRow.revoked_at.is_(None))
+        asked = _narrowed(select(*COPY_COLUMNS), claim, customer, revoked)
         with self._database.reading() as connection:
             for row in connection.execution_options(yield_per=AT_ONCE).execute(asked):
                 yield Copy(*row)
+
+    def listed(
+        self, claim: str | None = None, *, customer: str | None = None, revoked: bool | None = None
+    ) -> Iterator[ListedCopy]:
+        """Go through the copies as `copies` does, with no more of each than a list shows; several times as fast."""
+        asked = _narrowed(select(*LISTED_COLUMNS), claim, customer, revoked)
+        with self._database.reading() as connection:
+            for some in connection.execution_options(yield_per=AT_ONCE).execute(asked).partitions():
+                yield from map(ListedCopy._make, some)
 
     def count(self, claim: str) -> int:
         """Give the highest number ever given to a copy of a claim; 0 where there is none."""
@@ -385,6 +389,18 @@ class Registry:
                     f"{self.shown}: {copy.customer!r} has copy {copy.number} since {copy.issued_at[:10]}; one customer has one "
                     f"copy, `ptynet copies revoke {copy.number}` makes room for another"
                 )
+
+
+def _narrowed(
+    asked: Select[*tuple[Any, ...]], claim: str | None, customer: str | None, revoked: bool | None
+) -> Select[*tuple[Any, ...]]:
+    if claim is not None:
+        asked = asked.where(CopyRow.claim == checked_claim(claim))
+    if customer is not None:
+        asked = asked.where(CopyRow.customer == checked_customer(customer))
+    if revoked is not None:
+        asked = asked.where(CopyRow.revoked_at.is_not(None) if revoked else CopyRow.revoked_at.is_(None))
+    return asked.order_by(CopyRow.claim, CopyRow.number)
 
 
 def _require_owner(database: Database, owner: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, text, update
+from sqlalchemy import Connection, bindparam, func, select, text, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from model_store_tools.registry.records import Copy
@@ -16,6 +16,7 @@ from model_store_tools.registry.tables import ClaimRow, CopyRow
 __all__ = [
     "AT_ONCE",
     "COPY_COLUMNS",
+    "LISTED_COLUMNS",
     "active_copies",
     "change_copy",
     "complete_reserved",
@@ -48,6 +49,18 @@ COPY_COLUMNS = (
     CopyRow.countersigned_at,
 )
 """In the order of `Copy`."""
+
+LISTED_COLUMNS = (
+    CopyRow.claim,
+    CopyRow.number,
+    CopyRow.customer,
+    CopyRow.reserved_at,
+    CopyRow.issued_at,
+    CopyRow.archive,
+    CopyRow.revoked_at,
+    CopyRow.countersigner,
+)
+"""In the order of `ListedCopy`."""
 
 
 def locked_counter(connection: Connection, claim: str, counter: InstrumentedAttribute[int]) -> int:
@@ -97,6 +110,9 @@ def complete_reserved(
 ) -> int:
     """Turn open reservations into issued copies.
 
+    "Not revoked" is not written as IS NULL here: PostgreSQL would then take the index of one copy per customer, of which the
+    claim alone fits, and read all the claim's copies for each.
+
     Args:
         connection: In a writing transaction.
         values: `at_claim`, `at_number`, `at_ticket`, `archive` and `digest` of each.
@@ -113,7 +129,7 @@ def complete_reserved(
             CopyRow.number == bindparam("at_number"),
             CopyRow.ticket == bindparam("at_ticket"),
             CopyRow.issued_at.is_(None),
-            CopyRow.revoked_at.is_(None),
+            func.coalesce(CopyRow.revoked_at, "") == "",
         )
         .values(archive=bindparam("archive"), digest=bindparam("digest"), issued_at=issued_at, format=format)
     )

@@ -14,7 +14,7 @@ from model_store_tools.cli.copies.opening import ClaimOption, RegistryOption, ch
 from model_store_tools.cli.outputs import named, require_writable, write_json
 
 if TYPE_CHECKING:
-    from model_store_tools.registry import Copy
+    from model_store_tools.registry import ListedCopy
 
 __all__ = ["DEFAULT_REGISTRY", "SCHEMA", "list_"]
 
@@ -38,17 +38,17 @@ def list_(
 
     require_writable(named(json_))
     with Registry.open(registry) as opened:
-        asked = opened.copies(chosen_claim_or_none(opened, claim), customer=customer, revoked=revoked)
+        which = chosen_claim_or_none(opened, claim)
         if json_ is not None:
-            listed = [copy.to_json() for copy in asked]
+            listed = [copy.to_json() for copy in opened.copies(which, customer=customer, revoked=revoked)]
             write_json(json_, json.dumps({"schema": SCHEMA, "copies": listed}, indent=1, ensure_ascii=False) + "\n")
             return
-        lines = _lines(asked)
+        lines = _lines(opened.listed(which, customer=customer, revoked=revoked))
         while some := list(itertools.islice(lines, AT_ONCE)):
             sys.stdout.write("".join(some))  # typer.echo looks at every line for colors: slow for many
 
 
-def _lines(copies: Iterable[Copy]) -> Iterator[str]:
+def _lines(copies: Iterable[ListedCopy]) -> Iterator[str]:
     claim = None
     for copy in copies:
         if copy.claim != claim:
