@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ptynet_plugin.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ptynet_plugin.archives.manifest import Manifest
 
 __all__ = ["inspect"]
@@ -38,6 +37,8 @@ def inspect(
         manifest, digest = opened.manifest(), opened.digest()
         unlisted = sorted(set(opened.names()) - set(manifest.files) - {"ptynet-manifest.json"})
     if json_ is None:
+        from rich.console import Console  # noqa: PLC0415
+
         width = None if sys.stdout.isatty() else WIDTH
         Console(width=width).print(_table(archive, manifest, digest, unlisted))
         return
@@ -57,6 +58,9 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 
 def _table(archive: Path, manifest: Manifest, digest: str, unlisted: list[str]) -> Table:
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
     table = Table(show_header=False, box=None, pad_edge=False)
     for field, value in _rows(archive, manifest, digest):
         table.add_row(Text(field, style="bold"), Text(_plain(value)))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 if TYPE_CHECKING:
     from model_store_tools.packaging.package import Packaged
@@ -110,7 +109,9 @@ def package(
     ] = False,
 ) -> None:
     """Put a mark beside TARGET and write one servable archive. Its path is the last line on stdout."""
-    from model_store_tools.packaging import package as packaging  # noqa: PLC0415 -- keeps `--help` fast
+    from rich.console import Console  # noqa: PLC0415 -- keeps `--help` fast
+
+    from model_store_tools.packaging import package as packaging  # noqa: PLC0415
 
     options = packaging.Options(
         mark=mark,

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from ptynet_plugin.errors import ServerError, UsageError
 
@@ -47,7 +46,9 @@ def serve(
     log: Annotated[Path | None, typer.Option(help="Keep the server's log in this file.")] = None,
 ) -> int:
     """Serve ARCHIVE with a real server on 127.0.0.1 until Ctrl-C or SIGTERM; nothing is left running."""
-    from ptynet_plugin.archives.checking import check_archive  # noqa: PLC0415 -- keeps `ptynet --help` fast
+    from rich.console import Console  # noqa: PLC0415 -- keeps `ptynet --help` fast
+
+    from ptynet_plugin.archives.checking import check_archive  # noqa: PLC0415
 
     screen = Console(stderr=True)
     with _sigterm_as_interrupt():

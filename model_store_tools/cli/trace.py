@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from model_store_tools.cli.outputs import STDOUT, named, require_writable, write_json, write_whole
 from model_store_tools.cli.suspects import asked_spec, class_names_of
@@ -282,6 +280,9 @@ def _leave_table(
 @contextmanager
 def _progress() -> Iterator[Callable[[TraceStep], None]]:
     """Show on stderr how far the evidence is, on a terminal only."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
     columns = (
         TextColumn("asking"),
         BarColumn(),

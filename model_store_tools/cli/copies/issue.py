@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from model_store_tools.cli.copies.list import DEFAULT_REGISTRY
 from model_store_tools.cli.copies.opening import RegistryOption
@@ -70,7 +69,9 @@ def issue(
     force: Annotated[bool, typer.Option("--force", help="Replace an archive of that name, and a claim.")] = False,
 ) -> None:
     """Package TARGET for a customer, without retraining: only the table of labels is his own. Prints the archive's path."""
-    from model_store_tools.packaging.copies import CopyPackager, CopyWishes  # noqa: PLC0415 -- keeps `--help` fast
+    from rich.console import Console  # noqa: PLC0415 -- keeps `--help` fast
+
+    from model_store_tools.packaging.copies import CopyPackager, CopyWishes  # noqa: PLC0415
     from model_store_tools.packaging.issuing import issue_copies  # noqa: PLC0415
     from model_store_tools.packaging.options import Options  # noqa: PLC0415
     from model_store_tools.registry import Registry  # noqa: PLC0415
