@@ -31,8 +31,10 @@ LAYERS = {
     torch.ops.aten.mm.default: (0, 1),
     torch.ops.aten.linear.default: (0, 1),
     torch.ops.aten.convolution.default: (0, 1),
+    torch.ops.aten._convolution.default: (0, 1),
+    torch.ops.aten._convolution.deprecated: (0, 1),
 }
-"""Operators that are layers, and the places of data and weight among their arguments."""
+"""Operators that are layers, and the places of data and weight among their arguments. `_convolution` is what traces call."""
 
 UNPACKING = {"linear": "linear_unpack", "conv1d": "conv1d_unpack", "conv2d": "conv2d_unpack", "conv3d": "conv3d_unpack"}
 """Quantised operators that are layers, by the start of their name, and what takes their packed weight apart."""

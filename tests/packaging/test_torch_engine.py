@@ -61,6 +61,26 @@ def exported(model: nn.Module) -> Any:
     return torch.export.export(model, (torch.zeros(2, 3, 8, 8),), dynamic_shapes=({0: batch},)).module()
 
 
+class Pooled(nn.Module):
+    """No linear layer: the classes are the last convolution's channels, as in SqueezeNet and Darknet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 5, 1)
+
+    def forward(self, x: Any) -> Any:
+        return self.last(torch.relu(self.first(x))).mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("form", [lambda model: model, traced, exported], ids=["module", "torchscript", "exported"])
+def test_a_last_convolution_is_found(form: Callable[[Any], Any]) -> None:
+    torch.manual_seed(0)
+    model = Pooled().eval()
+    layer = find_last_layer(form(model), PICTURES[:2], SPEC, where="m")
+    np.testing.assert_array_equal(layer.weight, model.last.weight.detach().numpy())
+    assert TorchEngine(form(model), SPEC, last_layer=layer).values(PICTURES)[FEATURES].shape == (11, 6 * 6 * 6)
+
+
 @pytest.mark.parametrize("form", [lambda model: model, traced, exported], ids=["module", "torchscript", "exported"])
 def test_features_are_what_the_last_layer_reads_in_bare_and_fused_model(form: Callable[[Any], Any]) -> None:
     torch.manual_seed(0)
