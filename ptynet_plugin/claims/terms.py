@@ -119,6 +119,10 @@ class Terms(BaseModel):
         """Symbols that a party run asks."""
         return self.pairs if self.shows_by_pairs else self.singles
 
+    def counts(self, symbol: int) -> bool:
+        """Tell whether an answer is evidence of ownership: to a symbol of a party, or of the witness's reserve."""
+        return symbol in self.ownership or symbol in self.sealed
+
     @property
     def null_rate(self) -> float:
         """Chance of a hit on a symbol of `ownership` for a model that was not built from the key: 2/C or 1/C."""

@@ -16,6 +16,7 @@ FORMS.update({"uint8": ("B", -0.5, 255.4), "int8": ("b", -128.5, 127.4)})
 BAD = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, OSError, RecursionError, zlib.error, struct.error)
 EXITS = {"shown": 0, "not-shown": 1, "inconclusive": 3, "evasion-suspected": 3}
 NAME, IN_TOTO = r"[a-z]+/[0-9]+(-[0-9]+)?|[a-z0-9-]+\.[a-z]+", "application/vnd.in-toto+json"
+UNOPENED = "count in the evidence on the claimant's word: their leaves are not opened"
 class Broken(Exception): """The first link that does not hold."""
 # ---- bytes, hashes, the one form of JSON, and Ed25519 signatures (RFC 8032, verification only) ----
 def need(holds, link):
@@ -261,12 +262,12 @@ def check_verdict(head, questions, outcomes, last, terms, seal):
     evades = max(evidence([probe for probe, control in pairs if probe != control], 0.5), default=0) >= -math.log10(EVASION_LEVEL)
     need((evades and not shown) == (said == "evasion-suspected"), "transcript.jsonl: evasion is not what the controls say")
     allowance, p = 64 if seal is None else 20 if seal["beacon"] else 40, -max(0.0, *whole)
-    told = last["symbols"], last["hits"], last["allowance"]
+    told, adjusted = (last["symbols"], last["hits"], last["allowance"]), min(0.0, p + allowance * math.log10(2))
     need(told == (len(outcomes), sum(outcomes), allowance), "transcript.jsonl: its counts or its allowance")
-    adjusted = min(0.0, p + allowance * math.log10(2))
     for name, value in (("log10_e", whole[-1]), ("log10_p", p), ("log10_p_adjusted", adjusted)):
         need(math.isclose(float(last[name]), value, abs_tol=1e-6), f"transcript.jsonl: its {name} is not that of its answers")
     print(f"the run: {said}, p = 10^{p:.1f}; adjusted for 2^{allowance} keys: 10^{adjusted:.1f}; the level is 10^{-needed:.1f}")
+    if earlier: print(f"{sum(trial['hit'] is True for trial in earlier)} hits among {len(earlier)} earlier answers {UNOPENED}")
     return "inconclusive" if said == "shown" and adjusted > 1e-9 - needed else said  # a claim decides on the adjusted value
 def check(folder):
     """Give the verdict of a valid bundle; raise `Broken` with the first link that does not hold."""
@@ -281,11 +282,10 @@ def check(folder):
             previous = sha(canonical(line), b"\n").hex()
         need(previous == told["head"], "the signed statement: another transcript")
         need(lines[0]["claim"] == digest.hex(), "transcript.jsonl: a run of another claim")
-        (head, *questions, last), seal = lines, parse(files["opened.json"], "opened.json")["seal"]
+        (head, *questions, last), seal = (e for e in lines if e["entry"] != "beacon"), json.loads(files["opened.json"])["seal"]
         claimed, salt = check_stamps(files, digest, seal, time_of(head["started"]))
         beacon, grade = check_frame(lines, files, claimed, seal is not None, handover)
         need(grade == last["grade"] == told["grade"], f"transcript.jsonl: calls itself another grade than {grade}")
-        questions = [line for line in questions if line["entry"] == "question"]
         outcomes = check_questions(head, questions, terms, digest, salt, beacon, files)
         verdict = check_verdict(head, questions, outcomes, last, terms, seal)
         need(told["verdict"] == last["verdict"], "the signed statement: another verdict than the transcript")

@@ -18,7 +18,8 @@ from typing import Any
 
 from ptynet_plugin.claims.canonical import canonical_json, parse_json, without_floats
 from ptynet_plugin.claims.files import read_file, write_beside
-from ptynet_plugin.claims.history import Run
+from ptynet_plugin.claims.history import Run, Trial
+from ptynet_plugin.claims.terms import Terms
 from ptynet_plugin.errors import UsageError
 from ptynet_plugin.evidence.beacon import fetch_round
 from ptynet_plugin.evidence.der import read_stamp
@@ -40,11 +41,13 @@ class Frame:
 
     Attributes:
         folder: The bundle under way.
+        terms: Of the claim.
         authority: Stamps header and transcript; None where neither is stamped.
         beacon: Address or file of a beacon; None where the order follows from the run's identifier alone.
     """
 
     folder: Path
+    terms: Terms
     authority: Authority | None = None
     beacon: str | None = None
 
@@ -61,13 +64,14 @@ class Frame:
 
         Raises:
             ClaimError: No stamp or no round was to be had; nothing was asked yet.
-            UsageError: Another run was begun in this folder.
+            UsageError: Another run was begun in this folder, or earlier answers cannot be told in a bundle.
         """
         if (self.folder / HEADER).exists():
             raise UsageError(
                 f"{self.folder}: another run was begun here; go on with it (--resume), or name a new folder for this one"
             )
-        header = canonical_json(without_floats(_header(run, entry, spec) | {"previous": run.claim}))
+        earlier = self._told(entry)
+        header = canonical_json(without_floats(_header(run, entry, spec, earlier) | {"previous": run.claim}))
         write_beside(self.folder / HEADER, header)
         after = datetime.fromisoformat(run.started)
         if self.authority is not None:
@@ -94,12 +98,27 @@ class Frame:
             raise UsageError(
                 f"{self.folder}: this run was not begun here; its bytes were not kept from the start, run again with --evidence"
             )
-        if (header["earlier"], header["disclosed"]) != (_earlier(entry), sorted(entry.disclosed)):
+        if (header["earlier"], header["disclosed"]) != (self._told(entry), sorted(entry.disclosed)):
             raise UsageError(
                 f"{self.folder}: other runs of the claim asked or opened symbols since this one was begun; run again, into a "
                 "new folder"
             )
         return header
+
+    def _told(self, entry: Run) -> list[dict[str, Any]]:
+        """Give the earlier answers that the run counts; what a trace asked besides is no evidence, and in no order.
+
+        Raises:
+            UsageError: One was read through a class map, with a null rate of its own that no bundle tells.
+        """
+        counted: list[Trial] = [trial for trial in entry.earlier if self.terms.counts(trial.symbol)]
+        mapped = sum(trial.null_rate is not None for trial in counted)
+        if mapped:
+            raise UsageError(
+                f"--evidence: {mapped} symbols were asked at {entry.endpoint} through a class map, and a bundle is checked by "
+                "the claim's own classes; leave --evidence away, or commit a claim of another epoch"
+            )
+        return [{"symbol": trial.symbol, "hit": trial.hit} for trial in counted]
 
     def drawn(self) -> Mapping[str, Any] | None:
         """Give the beacon round of the run, or None."""
@@ -127,7 +146,7 @@ class Frame:
         write_beside(self.folder / AFTER, self.authority.stamp(transcript)[0])
 
 
-def _header(run: RunState, entry: Run, spec: InputSpec) -> dict[str, Any]:
+def _header(run: RunState, entry: Run, spec: InputSpec, earlier: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "entry": "run",
         "claim": run.claim,
@@ -138,11 +157,7 @@ def _header(run: RunState, entry: Run, spec: InputSpec) -> dict[str, Any]:
         "alpha_spent": run.alpha_spent,
         "budget": run.budget,
         "started": run.started,
-        "earlier": _earlier(entry),
+        "earlier": earlier,
         "disclosed": sorted(entry.disclosed),
         "spec": spec.model_dump(mode="json", exclude_none=True),
     }
-
-
-def _earlier(entry: Run) -> list[dict[str, Any]]:
-    return [{"symbol": trial.symbol, "hit": trial.hit} for trial in entry.earlier]

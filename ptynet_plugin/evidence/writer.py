@@ -81,7 +81,7 @@ class BundleWriter:
         if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - known):
             raise UsageError(f"{folder}: holds something else already; name a new folder for the evidence")
         self._folder, self._questions, self._opener = folder, questions, opener
-        self._frame = Frame(folder, authority, beacon)
+        self._frame = Frame(folder, questions.claim.terms, authority, beacon)
         for name in _FOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
 

@@ -131,7 +131,7 @@ def begin(
         facts: dict[str, Any] = {} if class_map is None else {"class_map": _listed(class_map)}
         facts |= {} if view == "plain" else {"view": view}
         entry = ledger.register(identity, alpha=alpha, budget=budget // covers, started=started, **facts)
-    earlier = [trial for trial in entry.earlier if trial.symbol in claim.terms.ownership] if entry else []
+    earlier = [trial for trial in entry.earlier if claim.terms.counts(trial.symbol)] if entry else []
     run = RunState(
         run_id=entry.id if entry else secrets.token_hex(16),
         claim=claim.digest,

@@ -32,6 +32,7 @@ from ptynet_plugin.evidence.tampering import sign_again as sign
 from ptynet_plugin.evidence.writer import BundleWriter
 from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.spec import InputSpec
+from ptynet_plugin.statistics.class_map import ClassMap
 from ptynet_plugin.verification.questions import Questions
 from ptynet_plugin.verification.runner import run_protocol
 from tests.support.authority import Authority
@@ -470,3 +471,48 @@ def test_a_rehearsal_and_a_run_that_was_not_witnessed_are_no_evidence(tmp_path: 
         unseen = run_protocol(Suspect(questions), questions, ledger=ledger)
         with pytest.raises(UsageError, match="was not begun here"):
             writer.finish(unseen, ledger)
+
+
+@pytest.mark.parametrize("classes", [10, 9])
+def test_what_a_trace_asked_here_before_does_not_spoil_a_bundle(tmp_path: Path, classes: int) -> None:
+    """The header lists what the run counts: of a claim for copies the symbols that show ownership, and no others."""
+    spec = SPEC.model_copy(update={"classes": classes, "size": (8, 8)})
+    questions = make_questions(spec=spec, symbols=100, reserve=4, copies=CopyTerms(positions=48, quick=4, coalition=2))
+    claim, terms = tmp_path / "claim", questions.claim.terms
+    write_claim(claim, questions.claim)
+    with Ledger(claim, digest=questions.claim.digest) as ledger:
+        trace = ledger.register("fake://suspect/model", alpha=1e-6, budget=10, started="2026-01-01T00:00:00+00:00")
+        for symbol in (*terms.quick, 0, terms.singles.start):
+            ledger.ask(trace, symbol)
+            ledger.answer(trace, symbol, hit=symbol in terms.ownership, answer=0)
+    assert make_bundle(tmp_path / "bundle", claim, questions, budget=60) == "shown"
+    assert check_bundle(tmp_path / "bundle").verdict == alone.check(tmp_path / "bundle") == "shown"
+
+
+def test_answers_read_through_a_class_map_stop_a_bundle_before_it_asks(tmp_path: Path) -> None:
+    """Each had a null rate of its own, which a bundle does not carry: its numbers could not be recomputed."""
+    questions = make_questions()
+    write_claim(tmp_path / "claim", questions.claim)
+    mapped = Questions(questions.claim, KEY, class_map=ClassMap((0, 0, *range(2, 10))))
+    with Ledger(tmp_path / "claim", digest=questions.claim.digest) as ledger:
+        run_protocol(Suspect(mapped), mapped, ledger=ledger, budget=20)
+        asked = len(ledger.history.runs()[0].own)
+    with pytest.raises(UsageError, match=f"{asked} symbols were asked at fake://suspect/model through a class map"):
+        make_bundle(tmp_path / "bundle", tmp_path / "claim", questions)
+    with Ledger(tmp_path / "claim", digest=questions.claim.digest) as ledger:
+        assert [len(run.own) for run in ledger.history.runs()] == [asked, 0]
+        assert not ledger.history.runs()[-1].disclosed
+
+
+def test_both_checkers_say_what_counts_on_the_claimants_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions = make_questions()
+    write_claim(tmp_path / "claim", questions.claim)
+    with Ledger(tmp_path / "claim", digest=questions.claim.digest) as ledger:
+        run_protocol(Suspect(questions), questions, ledger=ledger, budget=12)
+    make_bundle(tmp_path / "bundle", tmp_path / "claim", questions)
+    told = "10 hits among 10 earlier answers count in the evidence on the claimant's word: their leaves are not opened"
+    assert told in check_bundle(tmp_path / "bundle").notes
+    alone.check(tmp_path / "bundle")
+    assert told in capsys.readouterr().out
