@@ -86,11 +86,18 @@ class Presence:
         self._symbols, self._null_rate = terms.ownership, terms.null_rate
         self._mark, self._share = EProcess(terms.null_rate), ExclusionProcess(confidence=0.99)
 
-    def observe(self, symbol: int, hit: bool) -> None:
-        """Take an answer in; one to a symbol that shows no ownership is passed over."""
+    def observe(self, symbol: int, hit: bool, null_rate: float | None = None) -> None:
+        """Take an answer in; one to a symbol that shows no ownership is passed over.
+
+        Args:
+            symbol: What was asked.
+            hit: Whether its label came back.
+            null_rate: This answer's own null rate where a class map set one.
+        """
         if symbol in self._symbols:
-            self._mark.update(hit)
-            self._share.update(hit, self._null_rate)
+            rate = self._null_rate if null_rate is None else null_rate
+            self._mark.update(hit, rate)
+            self._share.update(hit, rate)
 
     @property
     def log10_p(self) -> float | None:

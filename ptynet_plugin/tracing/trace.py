@@ -17,10 +17,12 @@ from ptynet_plugin.claims.copies import CopyTables
 from ptynet_plugin.claims.ledger import Ledger, Run
 from ptynet_plugin.claims.terms import Terms
 from ptynet_plugin.errors import UsageError
+from ptynet_plugin.statistics.evasion import evasion_test
 from ptynet_plugin.tracing.asking import SymbolAsker
 from ptynet_plugin.tracing.reading import read_answers, trace_order
 from ptynet_plugin.tracing.result import Readback, TraceOutcome, TraceResult
 from ptynet_plugin.tracing.scales import Presence, Scales
+from ptynet_plugin.verification.controls import EVASION_LEVEL, refused_pairs
 from ptynet_plugin.verification.endpoint import Endpoint
 from ptynet_plugin.verification.events import Interrupted
 from ptynet_plugin.verification.questions import Questions
@@ -154,7 +156,7 @@ def trace_endpoint(
         readback=Readback.of(scales.best, tables.code.word(scales.best), bits),
         mark_log10_p=tracer.presence.log10_p,
         excluded_share=tracer.presence.excluded_share,
-        notes=tuple(_notes(tracer.reused, coalition, tables.terms.coalition)),
+        notes=tuple(_notes(tracer, coalition, tables.terms.coalition)),
         finished=run.finished,
     )
 
@@ -174,8 +176,9 @@ class _Tracer:
         self.presence = Presence(self._terms)
         self.answers: dict[int, int | None] = {}
         for trial in entry.earlier:
-            self.answers[trial.symbol] = trial.facts.get("answer") if trial.answered else None
-            self.presence.observe(trial.symbol, trial.hit)
+            mapped = trial.null_rate is not None  # then the ledger holds a class of the endpoint's, not of the claim's
+            self.answers[trial.symbol] = trial.facts.get("answer") if trial.answered and not mapped else None
+            self.presence.observe(trial.symbol, trial.hit, trial.null_rate)
         self.reused = len(self.answers)
         closed = entry.disclosed | set(self.answers)
         self._order = [symbol for symbol in trace_order(questions.claim, entry.id) if symbol not in closed]
@@ -201,7 +204,12 @@ class _Tracer:
         """What the answers come to."""
         if self._scales.accused:
             return "traced"
-        return "no-customer" if self.presence.absent else "inconclusive"
+        return "no-customer" if self.presence.absent and not self.evades else "inconclusive"
+
+    @property
+    def evades(self) -> bool:
+        """Whether probes are refused more often than the benign pictures beside them: what hides copies clears nobody."""
+        return evasion_test(refused_pairs(self._run)).anytime_p_value <= EVASION_LEVEL
 
     def _look_for_the_mark(self, stop: Callable[[], bool]) -> None:
         """With few classes a pair tells nothing of ownership: ask symbols of one label whether any copy answers at all."""
@@ -252,11 +260,15 @@ def _controls(questions: Questions) -> int:
     return 0 if terms.shows_by_pairs else len(terms.singles)
 
 
-def _notes(reused: int, coalition: int, made_for: int) -> list[str]:
+def _notes(tracer: _Tracer, coalition: int, made_for: int) -> list[str]:
     notes = []
-    if reused:
+    if tracer.evades:
         notes.append(
-            f"{reused} symbols were asked at this endpoint before; their answers are read from the claim's ledger"
+            "probes are refused where benign pictures are answered: a filter may hide a copy, and nobody is cleared"
+        )
+    if tracer.reused:
+        notes.append(
+            f"{tracer.reused} symbols were asked at this endpoint before; their answers are read from the claim's ledger"
         )
     if coalition > made_for:
         notes.append(f"the code was made for {made_for} colluders; looking for {coalition} names a smaller group later")

@@ -196,6 +196,27 @@ def test_the_threshold_of_a_copy_does_not_move_when_the_registry_grows(ten: Trac
     assert np.allclose(later.log_threshold - small.log_threshold, np.log(9))
 
 
+def test_an_endpoint_that_refuses_probes_alone_clears_nobody(ten: TraceCase) -> None:
+    """A filter in front of a copy turns its probes down and lets ordinary pictures pass: that is no sign of innocence."""
+    result = ten.trace(lambda symbol: None)
+    assert result.verdict == "inconclusive"
+    assert result.excluded_share is not None and result.excluded_share <= 0.3
+    assert any(note.startswith("probes are refused where benign pictures are answered") for note in result.notes)
+
+
+def test_answers_read_through_a_class_map_are_erasures_with_their_own_null(ten: TraceCase) -> None:
+    """The ledger holds the endpoint's classes there, and hits that were likelier than 2/C."""
+    merged = (0, 0, 0, 0, 0, 5, 6, 7, 8, 9)
+    leak = ten.suspect(lambda symbol: merged[ten.tables.table(21)[symbol]])
+    mapped = Questions(ten.claim, KEY, class_map=ClassMap(merged))
+    with Ledger(ten.folder, digest=ten.claim.digest) as ledger:
+        shown = run_protocol(leak, mapped, ledger=ledger)
+    result = ten.trace(leak, budget=1)  # one quick symbol, which shows no ownership
+    assert result.reused == shown.symbols
+    assert result.mark_log10_p == pytest.approx(shown.log10_p)
+    assert (result.readback.right, result.readback.wrong, result.readback.erased) == (0, 0, shown.symbols)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
