@@ -206,7 +206,7 @@ def _plot(results: dict[str, Any], path: Path) -> None:
 
     found = {name.split(",")[0]: entry["rows"] for name, entry in results.items() if name.endswith(", damage")}
     rows = [row["damage"] for row in next(iter(found.values()))]
-    figure, axis = plt.subplots(figsize=(7.5, 5.2))
+    figure, axis = plt.subplots(figsize=(7.5, 9.5))
     height = 0.8 / len(found)
     for index, (name, entries) in enumerate(found.items()):
         places: NDArray[np.float64] = np.arange(len(rows)) + (index - (len(found) - 1) / 2) * height
