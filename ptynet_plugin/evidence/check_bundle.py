@@ -215,7 +215,7 @@ def check_request(body, pixels, channels, spec, size, name):
     return True  # False above: a JPEG's pixels are not compared
 def check_questions(head, questions, terms, digest, salt, beacon, files):
     numbered = [each["index"] for each in questions] == list(range(len(questions)))
-    spent = {trial["symbol"] for trial in head["earlier"]} | set(head["disclosed"])
+    spent = {trial["symbol"] for trial in [] + head["earlier"]} | set([] + head["disclosed"])  # lists, or no header of ours
     order = sorted(terms["asked"], key=lambda j: sha(encode("order/v1", digest, head["run"], beacon, j)))
     probes, leaves = [each for each in questions if not each["control"]], parse(files["leaves.json"], "leaves.json")
     asked = list(dict.fromkeys(each["symbol"] for each in probes))

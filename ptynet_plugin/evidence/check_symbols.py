@@ -95,6 +95,11 @@ def _may_be_asked(bundle: Bundle) -> range:
 
 def _check_order(bundle: Bundle, questions: list[Question], beacon: bytes) -> list[int]:
     head = bundle.lines[0]
+    for name in ("earlier", "disclosed"):
+        if not isinstance(head[name], list):  # an empty text would pass for an empty list below
+            raise IntegrityError(
+                f"transcript.jsonl: {name} is {type(head[name]).__name__}, not a list of what was asked before"
+            )
     spent = {trial["symbol"] for trial in head["earlier"]} | set(head["disclosed"])
     drawn = sorted(
         _may_be_asked(bundle),

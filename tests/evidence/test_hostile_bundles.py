@@ -133,3 +133,12 @@ def test_both_checkers_agree_on_any_value_of_an_adversary(bundle: Path, name: st
         if "spec" not in path:  # ours reads the whole spec, the stand-alone checker what requests depend on
             assert ours == theirs, path
         assert ours in ("refused", "inconclusive"), path  # four questions show nothing, whatever is said of them
+
+
+@pytest.mark.parametrize("name", ["earlier", "disclosed"])
+@pytest.mark.parametrize("value", ["", {}, "x", None, 0])
+def test_what_was_asked_before_is_a_list(bundle: Path, tmp_path: Path, name: str, value: object) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    edit_transcript(folder, lambda lines: lines[0].update({name: value}), secret=SECRET)
+    assert judged(folder) == ("refused", "refused")
