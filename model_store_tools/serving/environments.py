@@ -20,7 +20,7 @@ CHECKOUT = HERE.parents[1]
 LOCKS = HERE / "locks"
 STAMP = "ready.json"
 SET_UP = "python -m model_store_tools.serving.setup"
-EXTRAS = "package,demo,registry,report,evidence,dev"
+EXTRAS = "package,demo,registry,report,evidence,oms,dev"
 
 
 def servers_root() -> Path:
