@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from model_store_tools.packaging.assembly import Existing
+from ptynet_plugin.archives.archive import Archive
 from ptynet_plugin.archives.checking import unpack_member
 from ptynet_plugin.archives.manifest import MANIFEST_NAME
 from ptynet_plugin.archives.mar import MAR_MANIFEST, parse_yaml, read_mar_settings
 from ptynet_plugin.archives.pbtxt import CONFIG_LIMIT, ModelConfig, parse_config
-from ptynet_plugin.archives.reading import Archive, ZipArchive, open_archive
+from ptynet_plugin.archives.reading import open_archive
 from ptynet_plugin.archives.sources import Source
+from ptynet_plugin.archives.zip_archive import ZipArchive
 from ptynet_plugin.errors import TargetError
 
 __all__ = ["Container", "is_container", "open_container"]

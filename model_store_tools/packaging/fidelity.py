@@ -16,10 +16,11 @@ from model_store_tools.packaging.gate import GATE_PICTURES, full_gate, tensor_di
 from model_store_tools.packaging.subjects import onnx_subjects, torch_subjects
 from model_store_tools.targets.base import Target
 from model_store_tools.targets.detect import load_target
+from ptynet_plugin.archives.archive import Archive
 from ptynet_plugin.archives.checking import model_on_disk
 from ptynet_plugin.archives.fused import target_sums
 from ptynet_plugin.archives.manifest import Manifest
-from ptynet_plugin.archives.reading import Archive, open_archive
+from ptynet_plugin.archives.reading import open_archive
 from ptynet_plugin.archives.tensors import combined_digest
 from ptynet_plugin.errors import TargetError, UsageError
 from ptynet_plugin.fidelity.boundary import plane_pictures

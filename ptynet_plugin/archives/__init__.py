@@ -9,9 +9,10 @@
 An archive has one byte form; `Manifest` says what is in it. Reading writes, unpickles and executes nothing.
 """
 
+from ptynet_plugin.archives.archive import Archive
 from ptynet_plugin.archives.checking import Checked, check_archive
 from ptynet_plugin.archives.manifest import MANIFEST_NAME, Manifest
-from ptynet_plugin.archives.reading import Archive, archive_digest, open_archive, read_manifest
+from ptynet_plugin.archives.reading import archive_digest, open_archive, read_manifest
 
 __all__ = [
     "MANIFEST_NAME",

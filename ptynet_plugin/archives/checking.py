@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ptynet_plugin.archives.archive import Archive
+from ptynet_plugin.archives.directory_archive import DirectoryArchive
 from ptynet_plugin.archives.fused import TargetSums, onnx_sums_in_zip, target_sums
 from ptynet_plugin.archives.manifest import (
     MANIFEST_LIMIT,
@@ -26,8 +28,9 @@ from ptynet_plugin.archives.manifest import (
 )
 from ptynet_plugin.archives.mar import parse_yaml, read_mar_settings
 from ptynet_plugin.archives.pbtxt import CONFIG_LIMIT, parse_config
-from ptynet_plugin.archives.reading import Archive, DirectoryArchive, ZipArchive, open_archive
+from ptynet_plugin.archives.reading import open_archive
 from ptynet_plugin.archives.tensors import TensorRecord, differences
+from ptynet_plugin.archives.zip_archive import ZipArchive
 from ptynet_plugin.errors import ArchiveError, IntegrityError, TargetError
 
 __all__ = ["Checked", "check_archive", "model_on_disk", "require_target", "target_record", "unpack_member"]

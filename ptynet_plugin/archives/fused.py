@@ -9,8 +9,8 @@ from onnx import TensorProto
 
 from ptynet_plugin.archives import onnx_tensors, torch_tensors
 from ptynet_plugin.archives.onnx_fused import target_of
-from ptynet_plugin.archives.reading import ZipArchive
 from ptynet_plugin.archives.tensors import TensorRecord, combined_digest
+from ptynet_plugin.archives.zip_archive import ZipArchive
 from ptynet_plugin.errors import TargetError
 
 __all__ = ["TargetSums", "onnx_sums_in_zip", "target_sums"]

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
+from ptynet_plugin.archives.archive import Archive
 from ptynet_plugin.archives.manifest import strict_json
 from ptynet_plugin.archives.names import member_problem
-from ptynet_plugin.archives.reading import Archive
 from ptynet_plugin.errors import ArchiveError
 
 __all__ = [

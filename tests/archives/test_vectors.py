@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ptynet_plugin.archives import check_archive, read_manifest
-from ptynet_plugin.archives.reading import ZipArchive
+from ptynet_plugin.archives.zip_archive import ZipArchive
 from ptynet_plugin.errors import ArchiveError, IntegrityError
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptynet_plugin.archives.archive import Archive
 from ptynet_plugin.archives.manifest import MANIFEST_NAME
-from ptynet_plugin.archives.reading import Archive, open_archive
+from ptynet_plugin.archives.reading import open_archive
 from ptynet_plugin.engines.contract import Engine
 from ptynet_plugin.engines.onnx_engine import OnnxEngine
 from ptynet_plugin.errors import ArchiveError, BadAnswer, TargetError, Unreachable, UsageError
