@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ptynet_plugin.claims.canonical import canonical_json, parse_json
 from ptynet_plugin.claims.claim import Beacon, Claim, Seal
 from ptynet_plugin.claims.commitment import Opening
-from ptynet_plugin.claims.files import read_file, write_files
+from ptynet_plugin.claims.files import FolderTakenError, read_file, write_files
 from ptynet_plugin.claims.terms import MOST_SYMBOLS
 from ptynet_plugin.errors import ClaimError
 
@@ -86,6 +86,8 @@ def read_claim(folder: Path) -> Claim:
 def write_claim(folder: Path, claim: Claim, *, replace: bool = False) -> None:
     """Write a claim; where the same claim is there already its folder, ledger and all, stays as it is.
 
+    Several processes may write the same claim at once: one of them makes the folder, the others find it.
+
     Args:
         folder: `MARK/claims/NAME`, or any other place.
         claim: What to write.
@@ -105,8 +107,11 @@ def write_claim(folder: Path, claim: Claim, *, replace: bool = False) -> None:
         _move(folder, _retired(folder, there))
     if _retired(folder, claim).exists():
         _move(_retired(folder, claim), folder)  # it comes back with its ledger: evidence is never reset
-    else:
+        return
+    try:
         write_files(folder, _contents(claim))
+    except FolderTakenError:
+        write_claim(folder, claim, replace=replace)  # another process was faster; is its claim this one?
 
 
 def find_claim(mark: Path, claim: Path | None = None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
@@ -10,9 +11,13 @@ from pathlib import Path
 
 from ptynet_plugin.errors import ClaimError
 
-__all__ = ["MOST_OCTETS", "read_file", "write_beside", "write_files"]
+__all__ = ["MOST_OCTETS", "FolderTakenError", "read_file", "write_beside", "write_files"]
 
 MOST_OCTETS = 64 * 1024 * 1024
+
+
+class FolderTakenError(ClaimError):
+    """A folder that was to be made exists already, perhaps since a moment ago: another process was faster."""
 
 
 def read_file(path: Path, *, most: int = MOST_OCTETS) -> bytes:
@@ -47,7 +52,8 @@ def write_files(folder: Path, contents: dict[str, bytes]) -> None:
         contents: File name to content. The files are readable by their owner alone.
 
     Raises:
-        ClaimError: It exists, or cannot be written.
+        FolderTakenError: It exists.
+        ClaimError: It cannot be written.
     """
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
@@ -56,10 +62,12 @@ def write_files(folder: Path, contents: dict[str, bytes]) -> None:
             _write_new(unfinished / name, octets)
         _sync_folder(unfinished)
         if folder.exists():
-            raise ClaimError(f"{folder}: exists already; a claim is never overwritten")
+            raise _taken(folder)
         unfinished.rename(folder)
         _sync_folder(folder.parent)
     except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # it appeared after the look
+            raise _taken(folder) from None
         raise ClaimError(f"{folder}: cannot be written ({error.strerror})") from error
     finally:
         _remove(unfinished, contents)
@@ -83,6 +91,10 @@ def write_beside(path: Path, octets: bytes) -> None:
             Path(unfinished).unlink(missing_ok=True)
     except OSError as error:
         raise ClaimError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _taken(folder: Path) -> FolderTakenError:
+    return FolderTakenError(f"{folder}: exists already; a claim is never overwritten")
 
 
 def _write_new(path: Path, octets: bytes) -> None:

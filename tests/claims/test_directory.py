@@ -202,3 +202,39 @@ def test_nothing_is_left_behind_where_writing_fails(
     with pytest.raises(ClaimError, match="No space left"):
         write_claim(tmp_path / "resnet18", claim)
     assert list(tmp_path.iterdir()) == []
+
+
+def let_another_be_faster(monkeypatch: pytest.MonkeyPatch, step: str, folder: Path, other: Claim) -> None:
+    """At this step of the first writing, another process's claim appears at `folder`."""
+    real, waiting = getattr(os, step), [True]
+
+    def stepped(*arguments: object, **options: object) -> object:
+        if waiting and waiting.pop():
+            write_claim(folder.with_name("theirs"), other)
+            os.replace(folder.with_name("theirs"), folder)  # noqa: PTH105 -- Path.rename is what is being watched
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(os, step, stepped)
+
+
+@pytest.mark.parametrize("step", ["fsync", "rename"], ids=["before the last look", "after it"])
+def test_two_processes_may_write_one_claim_at_once(
+    tmp_path: Path, claim: Claim, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    folder = tmp_path / "claims" / "resnet18"
+    let_another_be_faster(monkeypatch, step, folder, claim)
+    write_claim(folder, claim)
+    assert read_claim(folder) == claim
+    assert [path.name for path in folder.parent.iterdir()] == ["resnet18"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "rename"], ids=["before the last look", "after it"])
+def test_another_claim_that_appears_meanwhile_is_not_written_over(
+    tmp_path: Path, claim: Claim, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    folder, other = tmp_path / "claims" / "resnet18", make_claim(tau=0.8)
+    let_another_be_faster(monkeypatch, step, folder, other)
+    with pytest.raises(ClaimError, match="holds another claim"):
+        write_claim(folder, claim)
+    assert read_claim(folder) == other
+    assert [path.name for path in folder.parent.iterdir()] == ["resnet18"]

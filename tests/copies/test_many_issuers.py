@@ -43,7 +43,8 @@ def kill_in_the_middle(case: CopyCase, processes: dict[str, ForkServerProcess]) 
                     processes[customer].kill()
                     waiting.remove(customer)
             time.sleep(0.002)
-    assert not waiting, f"never got so far: {waiting}"
+    told = {each: (processes[each].exitcode, (case.folder / f"{each}.log").read_text()) for each in waiting}
+    assert not waiting, f"never got so far: {told}"
 
 
 def whole_archives(case: CopyCase) -> dict[str, str]:
