@@ -5,11 +5,13 @@ with labels in folders: tensors and graph changed, answers that differ as bytes,
 segments, at the boundary and after adversarial steps, change of the calibration error, fires.
 
     python -m benchmarks.fidelity_table --mark MARK --gray-mark GRAY [--data DIR] [--pictures 200] [--only NAME] [--report DIR]
+                                        [--json F]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -151,9 +153,10 @@ def main() -> int:
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--only", default="", help="part of the name of the models wanted")
     parser.add_argument("--report", type=Path, help="folder for one HTML page a model")
+    parser.add_argument("--json", type=Path, help="the values, model by model")
     options = parser.parse_args()
     print(f"{'':<30}" + "".join(f"{title:>9}" for title in COLUMNS.values()))
-    kept = True
+    kept, found = True, {}
     for name, subject in MODELS.items():
         mark = options.gray_mark if subject.color == "GRAY" else options.mark
         if mark is None or options.only.lower() not in name.lower():
@@ -164,6 +167,9 @@ def main() -> int:
                 subject, mark, options.data, options.pictures, Path(scratch), slices=options.report is not None
             )
         kept &= report.ok
+        found[name] = {row["name"]: row["value"] for row in report.to_json()["rows"]}
+        if options.json is not None:
+            options.json.write_text(json.dumps({"rows": found, "kept": kept}, indent=1) + "\n")
         print(f"{name:<30}" + "".join(f"{cell:>9}" for cell in lines(report)), flush=True)
         features = next(row.note for row in report.rows if row.name == "feature_loss")
         print(f"{'':<30}  {features}; {report.pictures} pictures, {time.perf_counter() - started:.0f} s", flush=True)

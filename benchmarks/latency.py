@@ -2,16 +2,20 @@
 
 onnxruntime, one thread, batch 1; the bare model, the fused one and a second session of the bare one (the control) take
 turns within one process, so that whatever else the machine does falls on all three. Printed are medians; the control
-has to stay within 1 %, or the machine was too busy and the line says so.
+has to stay within 1 %, or the machine was too busy: then the model is measured again, three times at most, and the line
+says so if it was too busy to the end. Whether a limit is kept has no part in that. Exit 1 where a limit is missed, 2 where
+the machine was too busy to tell.
 
-    python -m benchmarks.latency [--mark MARK] [--data DIR] [--seconds 20] [--threads 1]
+    python -m benchmarks.latency [--mark MARK] [--data DIR] [--seconds 20] [--threads 1] [--json F]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +36,19 @@ REAL = {
     "tiny darknet 224x224": ("models/converted/imagenet_tiny_darknet.onnx", 1.02),
 }
 REACH_US = {32: 80, 224: 200}
+MOST_DRIFT, TRIES = 0.01, 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model: medians in microseconds; `reached` is None where the control was off."""
+
+    model: str
+    bare: float
+    fused: float
+    control: float
+    turns: int
+    reached: bool | None
 
 
 def targets(data: Path) -> Iterator[tuple[str, onnx.ModelProto, float]]:
@@ -66,25 +83,29 @@ def interleaved(
     return np.array(rounds)
 
 
-def measure(name: str, model: onnx.ModelProto, network: Network, reach: float, args: argparse.Namespace) -> bool:
-    """Measure one model and print its line; True where everything was reached."""
+def measure(name: str, model: onnx.ModelProto, network: Network, reach: float, args: argparse.Namespace) -> Row:
+    """Measure one model, again while the control is off, and print its line."""
     target = OnnxTarget(model, Path(name))
     spec = target.complete_spec(InputSpec(color="RGB", output="logits"))
     labels = np.random.default_rng(0).integers(0, spec.classes, network.symbols)
     fused = fuse_onnx(model, network, labels, spec)
     sessions = [session(m, args.threads) for m in (model, fused, model)]
     picture = np.random.default_rng(0).random((1, 3, *spec.size), dtype=np.float32)
-    times = interleaved(sessions, {spec.input: picture}, seconds=args.seconds)
-    bare, with_mark, control = np.median(times, axis=0)
-    added, ratio, drift = with_mark - bare, with_mark / bare, abs(control / bare - 1)
+    for _ in range(TRIES):
+        times = interleaved(sessions, {spec.input: picture}, seconds=args.seconds)
+        bare, with_mark, control = (float(each) for each in np.median(times, axis=0))
+        quiet = abs(control / bare - 1) <= MOST_DRIFT
+        if quiet:
+            break
+    added, ratio = with_mark - bare, with_mark / bare
     reached = ratio <= reach and added <= REACH_US.get(spec.size[0], np.inf)
-    busy = "" if drift <= 0.01 else "  machine too busy: control off by more than 1 %"
+    busy = "" if quiet else "  machine too busy: control off by more than 1 %"
     print(
         f"{name:36s} bare {bare:9.1f} us  fused {with_mark:9.1f} us  added {added:6.1f} us  ratio {ratio:.4f} "
         f"(reach {reach:.2f})  control {control / bare:.4f}  n {len(times)}{busy}",
         flush=True,
     )
-    return bool(reached and not busy)
+    return Row(name, bare, with_mark, control, len(times), bool(reached) if quiet else None)
 
 
 def main() -> int:
@@ -94,11 +115,16 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     network = read_network(args.mark) if args.mark else untrained_network()
     print(f"PTYNet: {parameters(network)} parameters, {flops(network) / 1e6:.2f} MFLOP, {network.symbols} symbols")
-    reached = [measure(name, model, network, reach, args) for name, model, reach in targets(args.data)]
-    return 0 if all(reached) else 1
+    rows = [measure(name, model, network, reach, args) for name, model, reach in targets(args.data)]
+    if args.json is not None:
+        args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    if any(row.reached is False for row in rows):
+        return 1
+    return 2 if any(row.reached is None for row in rows) else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How long does the registry take to give out 10,000 copies, and to list 100,000?
 
     python -m benchmarks.registry [--issued 10000] [--listed 100000] [--one-by-one 500] [--databases sqlite postgresql]
+                                  [--json F]
 
 Issuing: code words of 512 positions are derived from the key and entered with their customers and archives: `reserve_many` and
 `complete_many` in batches of 1000, and for comparison `reserve` and `complete` copy by copy, two transactions each, as
@@ -11,6 +12,7 @@ a file. PostgreSQL runs on this machine, with fsync.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import subprocess
@@ -98,8 +100,9 @@ def main() -> int:
     parser.add_argument("--listed", type=int, default=100_000)
     parser.add_argument("--one-by-one", type=int, default=500)
     parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"])
+    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    missed = False
+    missed, found = False, {}
     for kind in given.databases:
         with tempfile.TemporaryDirectory() as scratch, database(kind, Path(scratch)) as url:
             with Registry.open(url, owner=OWNER) as registry:
@@ -114,7 +117,10 @@ def main() -> int:
             f"{kind}: `ptynet copies list` of {given.listed}, whole process: {listed:.2f} s, processor: {worked:.2f} s",
             flush=True,
         )
+        found[kind] = {"issued": issued, "milliseconds_a_copy": each, "listed": listed, "list_processor": worked}
         missed |= issued > LIMITS["issued"] or listed > LIMITS["listed"]
+    if given.json is not None:
+        given.json.write_text(json.dumps(found, indent=1) + "\n")
     return int(missed)
 
 

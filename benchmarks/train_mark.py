@@ -3,7 +3,7 @@
     python -m benchmarks.train_mark [--color RGB] [--symbols 512] [--json F]
 
 Trains in a process of its own and reports wall time, processor time and the highest resident memory. Judge by processor time
-on a machine that is busy otherwise.
+on a machine that is busy otherwise. Exit 1 above 120 s by the clock or 1.5 GB.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import argparse
 import json
 import multiprocessing
 import resource
+import sys
 import tempfile
 import time
 from pathlib import Path
+
+MOST_SECONDS, MOST_MEGABYTES = 120.0, 1500.0
 
 
 def measured(color: str, symbols: int) -> dict[str, float]:
@@ -38,8 +41,8 @@ def measured(color: str, symbols: int) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Print what training took."""
+def main() -> int:
+    """Print what training took; 1 where a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--color", choices=["RGB", "GRAY"], default="RGB")
     parser.add_argument("--symbols", type=int, default=512)
@@ -51,7 +54,10 @@ def main() -> None:
         print(f"{name:16s} {value:12.4g}")
     if given.json:
         given.json.write_text(json.dumps(result, indent=2) + "\n")
+    kept = result["wall_seconds"] <= MOST_SECONDS and result["peak_megabytes"] <= MOST_MEGABYTES
+    print(f"limits: {MOST_SECONDS:.0f} s by the clock, {MOST_MEGABYTES:.0f} MB; {'kept' if kept else 'MISSED'}")
+    return int(not kept)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
