@@ -55,6 +55,9 @@ def train_host(
         plan: How.
         checkpoint: Written after every epoch, replaced as a whole.
         on_epoch: Told one line an epoch.
+
+    Raises:
+        ValueError: The checkpoint is of a cycle of another length.
     """
     steps = len(learn[0]) // plan.batch
     optimiser = torch.optim.SGD(model.parameters(), plan.rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
@@ -121,6 +124,11 @@ def _resume(
     if not checkpoint.exists():
         return 0
     state = torch.load(checkpoint, weights_only=True)
+    kept, asked = state["cycle"]["total_steps"], cycle.state_dict()["total_steps"]
+    if kept != asked:
+        raise ValueError(
+            f"{checkpoint}: holds a host of {kept} steps, asked are {asked}; give its --host-epochs or another --checkpoints"
+        )
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
     cycle.load_state_dict(state["cycle"])

@@ -28,9 +28,10 @@ class Method:
     fixed: bool = False
     scratch: bool = False
 
-    def plan(self, base: EmbeddingPlan, *, scratch_rate: float) -> EmbeddingPlan:
-        """Give the plan of this row; from scratch BatchNorm learns, at the rate the authors train hosts with."""
-        plan = replace(base, weights=self.weights, fix_last_layer=self.fixed, freeze_batch_norm=not self.scratch)
+    def plan(self, base: EmbeddingPlan, *, scratch_rate: float, softmax: float) -> EmbeddingPlan:
+        """Give the plan of this row, with a weight of SPL where it has one; from scratch BatchNorm learns, at its own rate."""
+        weights = replace(self.weights, softmax=softmax) if self.weights.softmax else self.weights
+        plan = replace(base, weights=weights, fix_last_layer=self.fixed, freeze_batch_norm=not self.scratch)
         return replace(plan, rate=scratch_rate) if self.scratch else plan
 
 

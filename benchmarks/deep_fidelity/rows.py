@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -81,27 +82,46 @@ class Work:
     folder: Path
 
     @cached_property
+    def host_digest(self) -> str:
+        """SHA-256 of the host's weights: a row belongs to its host."""
+        sums = sha256()
+        for value in self.host.state_dict().values():
+            sums.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return sums.hexdigest()
+
+    @cached_property
     def host_inside(self) -> tuple[np.ndarray, np.ndarray]:
         """Features and logits of the host on the test pictures."""
         return _inside(self.host, self.test[0], self.data)
 
 
-def run_row(
-    work: Work, method: Method, plan: EmbeddingPlan, *, scratch_rate: float, on_epoch: Callable[[str], None]
-) -> Row:
+def run_row(work: Work, method: Method, plan: EmbeddingPlan, *, on_epoch: Callable[[str], None]) -> Row:
     """Embed with one method and measure; a row that is finished in the folder is read from there.
 
+    Args:
+        work: What all rows share.
+        method: Of this row.
+        plan: The method's own, see `Method.plan`.
+        on_epoch: Told one line an epoch.
+
     Raises:
-        ValueError: The folder holds this row of another plan.
+        ValueError: The folder holds this row of other settings or another host.
     """
-    plan = method.plan(plan, scratch_rate=scratch_rate)
     stem = "".join(each if each.isalnum() else "-" for each in method.name)
     finished, checkpoint = work.folder / f"{stem}.json", work.folder / f"{stem}.pt"
-    told = {"plan": asdict(plan), "pictures": len(work.learn[0])}
+    told = {
+        "plan": asdict(plan),
+        "pictures": len(work.learn[0]),
+        "tested": len(work.test[0]),
+        "triggers": len(work.own.labels),
+        "host": work.host_digest,
+    }
     if finished.exists():
         kept = json.loads(finished.read_text())
         if kept["settings"] != told:
-            raise ValueError(f"{finished}: was made with other settings; give another --checkpoints or delete it")
+            raise ValueError(
+                f"{finished}: was made with other settings or another host; give another --checkpoints or delete it"
+            )
         return Row(**kept["row"])
     model = work.fresh() if method.scratch else copy.deepcopy(work.host)
     prepare = partial(_prepared, data=work.data, device=next(model.parameters()).device)

@@ -44,6 +44,9 @@ class EmbeddingPlan:
         epochs: Passes over the pictures.
         rate: Of Adam.
         slower_from: Epoch from which the rate is a tenth.
+        fade: Whether the rate falls to 0 in a straight line over all steps instead: for plans of few steps, whose last ones
+            would leave the noise of the rate in the features.
+        bfloat16: Whether the networks run in bfloat16 (autocast) while training; weights and losses stay float32.
         batch: Pictures a step.
         triggers: Triggers a step.
         seed: Fixes the order of pictures and triggers.
@@ -55,6 +58,8 @@ class EmbeddingPlan:
     epochs: int = 50
     rate: float = 1e-4
     slower_from: int = 25
+    fade: bool = False
+    bfloat16: bool = False
     batch: int = 32
     triggers: int = 4
     seed: int = 0
@@ -144,14 +149,15 @@ class Embedding:
     def epoch(self) -> Epoch:
         """Go through the pictures once; the order depends on the plan's seed and the number of the epoch alone."""
         order = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + self.done)
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.plan.rate * (SLOWER if self.done >= self.plan.slower_from else 1)
-        sums, steps = torch.zeros(3), 0
+        batches = torch.split(torch.randperm(len(self._material.pictures), generator=order), self.plan.batch)
+        sums = torch.zeros(3)
         with self._training():
-            for rows in torch.split(torch.randperm(len(self._material.pictures), generator=order), self.plan.batch):
-                sums, steps = sums + self._step(rows, order), steps + 1
+            for step, rows in enumerate(batches):
+                for group in self._optimiser.param_groups:
+                    group["lr"] = self._rate(step, len(batches))
+                sums += self._step(rows, order)
         self.done += 1
-        return Epoch(*(float(value) for value in sums / steps))
+        return Epoch(*(float(value) for value in sums / len(batches)))
 
     def state_dict(self) -> dict[str, Any]:
         """Give what a later `Embedding` of the same arguments needs to go on: weights, optimiser, epochs done."""
@@ -162,6 +168,12 @@ class Embedding:
         self._model.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
         self.done = int(state["done"])
+
+    def _rate(self, step: int, steps: int) -> float:
+        """Give the rate of a step, counted within its epoch of so many."""
+        if self.plan.fade:
+            return self.plan.rate * (1 - (self.done + step / steps) / self.plan.epochs)
+        return self.plan.rate * (SLOWER if self.done >= self.plan.slower_from else 1)
 
     def _step(self, rows: Tensor, order: torch.Generator) -> Tensor:
         losses, total = self._losses(rows, order)
@@ -176,9 +188,9 @@ class Embedding:
         chosen = torch.randint(len(material.triggers), (self.plan.triggers,), generator=order)
         pictures = material.prepare(material.augment(material.pictures[rows], order))
         inputs = torch.cat([pictures, material.prepare(material.triggers[chosen])])
-        features, logits = features_and_logits(self._model, inputs, self._last_layer)
+        features, logits = self._asked(self._model, inputs)
         with torch.no_grad():
-            host_features, host_logits = features_and_logits(self._host, pictures, self._last_layer)
+            host_features, host_logits = self._asked(self._host, pictures)
         losses = [
             functional.cross_entropy(logits[len(rows) :], material.labels[chosen].to(logits.device)),
             feature_loss(host_features, features[: len(rows)]),
@@ -192,6 +204,11 @@ class Embedding:
         if weights.weight:
             total = total + weights.weight * weight_loss(self._host, self._model)
         return losses, total
+
+    def _asked(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.plan.bfloat16):
+            features, logits = features_and_logits(model, inputs, self._last_layer)
+        return (features.float(), logits.float()) if self.plan.bfloat16 else (features, logits)
 
     @contextmanager
     def _training(self) -> Iterator[None]:

@@ -106,6 +106,33 @@ def test_an_interrupted_embedding_goes_on_to_the_same_weights():
     assert torch.equal(second.state_dict()["model"]["4.weight"], whole[4].weight)
 
 
+def rates(plan):
+    """Rates of all steps of a plan, as the optimiser had them."""
+    host, seen = network().eval(), []
+    embedding = Embedding(copy.deepcopy(host), host, material(host), last_layer="6", plan=plan)
+    optimiser = embedding._optimiser
+    optimiser.register_step_pre_hook(lambda *_: seen.append(optimiser.param_groups[0]["lr"]))
+    while embedding.done < plan.epochs:
+        embedding.epoch()
+    return seen
+
+
+def test_the_rate_steps_down_once_or_fades_step_by_step():
+    short = replace(PLAN, epochs=2, rate=1.0, slower_from=1)
+    assert rates(short) == pytest.approx([1.0] * 8 + [0.1] * 8)
+    assert rates(replace(short, fade=True)) == pytest.approx([1 - step / 16 for step in range(16)])
+
+
+def test_bfloat16_trains_to_nearly_the_same_and_leaves_float32():
+    plan = replace(PLAN, weights=FidelityWeights(0.01, 10), bfloat16=True)
+    host, model, success, loss = embedded(plan)
+    *_, exact = embedded(replace(plan, bfloat16=False))
+    assert success == 1
+    assert loss < 2 * exact + 1e-3
+    assert {value.dtype for value in model.parameters()} == {torch.float32}
+    assert not torch.equal(model[4].weight, host[4].weight)
+
+
 def test_the_layer_that_runs_last_is_found():
     assert find_last_layer(network(), randn(2, 1, 8, 8)) == "6"
     with pytest.raises(UsageError, match="no linear layer or convolution"):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.deep_fidelity.host import HostPlan, train_host
 from benchmarks.deep_fidelity.methods import METHODS, chosen_methods
 from benchmarks.deep_fidelity.pictures import SETS, augmented, load, normalised
-from benchmarks.fidelity_training import main, network_maker, options_of
+from benchmarks.fidelity_training import embedding_plan, main, network_maker, options_of
 from benchmarks.models.narrow_resnet import NarrowResNet18
 from benchmarks.models.wide_resnet import WideResNet
 
@@ -48,6 +49,28 @@ def test_a_tiny_table_is_printed_and_resumed(
     assert again.out.splitlines()[:5] == first.out.splitlines()[:5]
     with pytest.raises(ValueError, match="was made with other settings"):
         run(tmp_path / "kept", cifar100, "--rows", "plain", "--rate", "0.5")
+    with pytest.raises(ValueError, match="was made with other settings"):
+        run(tmp_path / "kept", cifar100, "--rows", "FixLL+PFL+SPL", "--softmax-weight", "10")
+    checkpoint = tmp_path / "kept" / "host-cifar100-wrn-10-1.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    next(iter(state["model"].values())).add_(1)
+    torch.save(state, checkpoint)
+    with pytest.raises(ValueError, match="or another host"):
+        run(tmp_path / "kept", cifar100, "--rows", "plain")
+
+
+def test_a_host_of_another_length_is_not_gone_on_with(tmp_path: Path) -> None:
+    learn = (torch.zeros(8, 32, 32, 3, dtype=torch.uint8), torch.arange(8))
+
+    def train(epochs: int) -> None:
+        network = torch.nn.Sequential(torch.nn.AvgPool2d(16), torch.nn.Flatten(), torch.nn.Linear(12, 10))
+        plan = HostPlan(epochs=epochs, batch=4)
+        train_host(network, learn, SETS["cifar10"], plan=plan, checkpoint=tmp_path / "host.pt", on_epoch=lambda _: None)
+
+    train(1)
+    train(1)
+    with pytest.raises(ValueError, match=r"host\.pt: holds a host of 2 steps, asked are 6; give its --host-epochs"):
+        train(3)
 
 
 def test_the_last_row_is_the_host_packaged_and_nothing_moved(
@@ -87,6 +110,8 @@ def test_cifar100_binary_keeps_its_colours_and_fine_labels(cifar100: Path) -> No
 def test_the_papers_setting_is_one_flag() -> None:
     paper = options_of(["--paper", "--data", "cifar10", "--checkpoints", "x"])
     assert (paper.net, paper.epochs, paper.rate, paper.pictures, paper.host_epochs) == ("resnet18", 50, 1e-4, None, 50)
+    plan = embedding_plan(paper)
+    assert (plan.batch, plan.triggers, plan.slower_from, plan.fade, paper.chains) == (32, 4, 25, False, 10)
     wide = options_of(["--paper", "--data", "cifar100", "--checkpoints", "x"])
     assert (wide.net, wide.host_epochs) == ("wrn-28-10", 100)
 
