@@ -4,6 +4,7 @@
 
 RGB: all CIFAR-10 pictures (60,000 JPEG, 5,000 lossless), the ImageNet samples at 224x224 and at their own sizes, the abstract
 pictures of a published trigger set. GRAY: all of MNIST and the CIFAR-10 pictures turned grey. None was used in training.
+Exit 1 at the first fire.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ def _grey(picture: Picture) -> Picture:
     return np.rint(picture @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)[:, :, None]
 
 
-def main() -> None:
-    """Count fires, set by set."""
+def main() -> int:
+    """Count fires, set by set; 1 if there is any."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mark", type=Path)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
@@ -63,7 +64,8 @@ def main() -> None:
     if given.json:
         result = {"rows": rows, "pictures": pictures, "fires": fires, "bound": bound, "tau": metadata.tau}
         given.json.write_text(json.dumps(result, indent=2) + "\n")
+    return int(fires > 0)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

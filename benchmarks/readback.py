@@ -1,15 +1,18 @@
 """How many of 304 bits come back from an endpoint that answers labels alone?
 
-    python -m benchmarks.readback --mark MARK --key OWNER.key [--data ../shared/data] [--copies 3]
+    python -m benchmarks.readback --mark MARK --key OWNER.key [--data ../shared/data] [--copies 3] [--json F]
 
 Copies of a CIFAR-10 ResNet20 with 304 positions are issued and served over HTTP with nothing but the top class in the answers:
 as they are, behind a gateway that compresses every picture as JPEG 50, and converted to fp16 and int8 (onnxruntime's
 converters, int8 calibrated on 64 benign pictures). Each position is asked once. The length is SECUREMARK-DL's.
+Exit 1 where fewer than 95 % (theirs) are right, or not all of them
+where the copy is served as it was issued.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,6 +37,7 @@ from ptynet_plugin.verification.opening import open_endpoint
 from ptynet_plugin.verification.questions import Questions
 
 POSITIONS = 304
+AS_ISSUED, LEAST = "as issued", 0.95
 CONVERSIONS = {attack.name: attack for attack in ATTACKS}
 
 
@@ -45,7 +49,7 @@ def suspects(archive: Path, tables: CopyTables, folder: Path) -> Iterator[dict[s
     thief = shares_from(artefact, None, thief=64, held_out=64, seed=0).thief
     with ExitStack() as stack:
         ask = stack.enter_context(stolen_model(archive, spec))
-        made: dict[str, Ask] = {"as issued": ask, "JPEG 50": jpeg_gateway(ask, quality=50)}
+        made: dict[str, Ask] = {AS_ISSUED: ask, "JPEG 50": jpeg_gateway(ask, quality=50)}
         for name in ("fp16", "int8, dynamic", "int8, static QDQ"):
             where = folder / name.replace(", ", "-").replace(" ", "-")
             where.mkdir()
@@ -70,13 +74,14 @@ def read_back(ask: Ask, tables: CopyTables, key: Path, folder: Path, *, copy: in
     return Readback.of(copy, tables.code.word(copy), result.bits)
 
 
-def main() -> None:
-    """Print a row per form."""
+def main() -> int:
+    """Print a row per form; 1 where too few are right."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mark", type=Path, required=True)
     parser.add_argument("--key", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--copies", type=int, default=3)
+    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     target = given.data / "models" / "converted" / "cifar10_resnet20.onnx"
     with tempfile.TemporaryDirectory() as scratch:
@@ -94,11 +99,14 @@ def main() -> None:
                         read = read_back(ask, packager.tables, given.key, here, copy=copy, copies=given.copies)
                         found.setdefault(name, []).append(read)
     print(f"{POSITIONS} bits, {given.copies} copies, labels alone over HTTP; right / wrong / erased per copy")
+    shares = {name: float(np.mean([read.right / POSITIONS for read in reads])) for name, reads in found.items()}
     for name, reads in found.items():
-        share = np.mean([read.right / POSITIONS for read in reads])
         counts = ", ".join(f"{read.right}/{read.wrong}/{read.erased}" for read in reads)
-        print(f"{name:<22} {share:7.2%} right   {counts}", flush=True)
+        print(f"{name:<22} {shares[name]:7.2%} right   {counts}", flush=True)
+    if given.json is not None:
+        given.json.write_text(json.dumps({"positions": POSITIONS, "right": shares}, indent=1) + "\n")
+    return int(any(share < (1.0 if name == AS_ISSUED else LEAST) for name, share in shares.items()))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -3,7 +3,9 @@
 Real pretrained networks' widest layers are marked at once (no training), and damaged; printed are wrong bits out of 256,
 log10 of the p-value, and what marking and damage do to accuracy. Then structural obfuscation, raw and after alignment with
 the unmarked original, unrelated networks through the same alignment, which must never be claimed, and a thief who trains.
-Each stage is written to --json when it is done; the same command again goes on where it was stopped.
+Each stage is written to --json when it is done; the same command again goes on where it was stopped. Exit 1 where a promise is
+broken: all bits after 4-bit quantisation, 65 % and 80 % pruning and overwriting once, 1e-9 after 90 % pruning, at most 1 % wrong
+after permutation, 20 % dummies and 65 % pruning, and no unrelated network claimed.
 
     python -m benchmarks.whitebox_survival [--data DIR] [--unrelated 200] [--decoys 10000] [--json FILE] [--plot FILE.png]
         [--mark MARK/ --key OWNER.key]          # a trained PTYNet as well
@@ -34,6 +36,12 @@ from ptynet_plugin.whitebox.obfuscation import obfuscate
 Rows = list[dict[str, Any]]
 FEWER = 500
 """Test pictures under damage, where a point more or less does not matter."""
+
+MOST_WRONG = {
+    **dict.fromkeys(("none", "float16", "8 bits", "4 bits", "prune 65%", "prune 80%", "overwrite 1x"), 0),
+    "+ 20 % dummies, 65 % pruned": 2,
+}
+"""Bits of 256 that may be wrong."""
 
 COLORS = ("#4269d0", "#efb118", "#3ca951", "#ff725c")
 
@@ -154,8 +162,8 @@ def stages(options: argparse.Namespace) -> dict[str, Callable[[], Rows]]:
     return found
 
 
-def main() -> None:
-    """Measure, keep and print."""
+def main() -> int:
+    """Measure, keep and print; 1 where a promise is broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
     parser.add_argument("--unrelated", type=int, default=200)
@@ -180,6 +188,16 @@ def main() -> None:
             print("  " + _line(row), flush=True)
     if options.plot:
         _plot(results, options.plot)
+    broken = [f"{name}: {what}" for name, entry in results.items() for what in _broken(entry["rows"])]
+    print("\n" + (f"broken: {'; '.join(broken)}" if broken else "every promise kept"))
+    return int(bool(broken))
+
+
+def _broken(rows: Rows) -> list[str]:
+    """Name the promises that rows of one stage break."""
+    found = [row["damage"] for row in rows if row.get("wrong", 0) > MOST_WRONG.get(row.get("damage", ""), 256)]
+    found += [row["damage"] for row in rows if row.get("damage") == "prune 90%" and row["log10_p"] > -9]
+    return found + ["an unrelated network is claimed" for row in rows if row.get("claimed", 0)]
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -224,4 +242,4 @@ def _plot(results: dict[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import re
@@ -156,6 +157,18 @@ def test_every_part_is_a_benchmark_with_these_flags(each: Part) -> None:
         file = file if file.name != "__init__.py" else file.with_name("__main__.py")
         known = set(re.findall(r'"(--[\w-]+)"', file.read_text()))
         assert {word for word in each.arguments if word.startswith("--")} <= known
+
+
+@pytest.mark.parametrize("each", [each for each in (*PARTS, *LONG) if each.asked], ids=lambda each: each.name)
+def test_a_part_of_which_something_is_asked_can_miss_it(each: Part) -> None:
+    found = importlib.util.find_spec(each.module)
+    assert found is not None and found.origin is not None
+    file = Path(found.origin)
+    tree = ast.parse((file if file.name != "__init__.py" else file.with_name("__main__.py")).read_text())
+    mains = [each for each in tree.body if isinstance(each, ast.FunctionDef) and each.name == "main"]
+    assert [ast.unparse(each.returns) for each in mains if each.returns] == ["int"]
+    last = ast.unparse(tree.body[-1])
+    assert "SystemExit(main())" in last or "sys.exit(main())" in last, "what main returns is the exit code"
 
 
 def test_names_are_unique_and_limits_stay_near_an_hour_on_two_cores() -> None:
