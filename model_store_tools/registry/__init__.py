@@ -22,7 +22,7 @@ from ptynet_plugin.errors import RegistryError
 if find_spec("sqlalchemy") is None or find_spec("alembic") is None:
     raise RegistryError("the registry needs SQLAlchemy and Alembic: pip install 'ptynet-plugin[registry]'")
 
-from model_store_tools.registry.records import Copy, ListedCopy, Trace
+from model_store_tools.registry.records import Copy, Trace
 from model_store_tools.registry.registry import Registry
 
-__all__ = ["Copy", "ListedCopy", "Registry", "Trace"]
+__all__ = ["Copy", "Registry", "Trace"]

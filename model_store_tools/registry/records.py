@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-__all__ = ["PUBLIC_FIELDS", "Copy", "ListedCopy", "Trace"]
+__all__ = ["PUBLIC_FIELDS", "Copy", "Trace"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +54,6 @@ class Copy:
     def to_json(self) -> dict[str, Any]:
         """Give what may be shown: all but the ticket."""
         return {name: getattr(self, name) for name in PUBLIC_FIELDS}
-
-
-class ListedCopy(NamedTuple):
-    """What of a copy stands in a list; the fields are those of `Copy`. Made ten times as fast, for lists of 100,000."""
-
-    claim: str
-    number: int
-    customer: str
-    reserved_at: str
-    issued_at: str | None
-    archive: str | None
-    revoked_at: str | None
-    countersigner: str | None
 
 
 @dataclass(frozen=True, slots=True)

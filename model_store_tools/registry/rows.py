@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, text, update
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import Column, Connection, bindparam, func, select, text, update
 
 from model_store_tools.registry.records import Copy
-from model_store_tools.registry.tables import ClaimRow, CopyRow
+from model_store_tools.registry.tables import CLAIMS, COPIES
 
 __all__ = [
     "AT_ONCE",
     "COPY_COLUMNS",
-    "LISTED_COLUMNS",
     "active_copies",
     "change_copy",
     "complete_reserved",
@@ -31,46 +30,18 @@ __all__ = [
 AT_ONCE = 500
 """Customers per question, and rows per fetch."""
 
-COPY_COLUMNS = (
-    CopyRow.claim,
-    CopyRow.number,
-    CopyRow.customer,
-    CopyRow.ticket,
-    CopyRow.reserved_at,
-    CopyRow.issued_at,
-    CopyRow.archive,
-    CopyRow.format,
-    CopyRow.digest,
-    CopyRow.revoked_at,
-    CopyRow.revoked_because,
-    CopyRow.certificate,
-    CopyRow.countersigner,
-    CopyRow.countersignature,
-    CopyRow.countersigned_at,
-)
+COPY_COLUMNS = tuple(COPIES.c[each.name] for each in fields(Copy))
 """In the order of `Copy`."""
 
-LISTED_COLUMNS = (
-    CopyRow.claim,
-    CopyRow.number,
-    CopyRow.customer,
-    CopyRow.reserved_at,
-    CopyRow.issued_at,
-    CopyRow.archive,
-    CopyRow.revoked_at,
-    CopyRow.countersigner,
-)
-"""In the order of `ListedCopy`."""
 
-
-def locked_counter(connection: Connection, claim: str, counter: InstrumentedAttribute[int]) -> int:
+def locked_counter(connection: Connection, claim: str, counter: Column[int]) -> int:
     """Lock a claim's row until the transaction ends, make it where there is none, and read one of its counters.
 
     SQLite has locked the whole file by then and knows no FOR UPDATE.
     """
     new = text("INSERT INTO ptynet_claims (digest, copies, traces) VALUES (:digest, 0, 0) ON CONFLICT DO NOTHING")
     connection.execute(new, {"digest": claim})
-    return int(connection.scalar(select(counter).where(ClaimRow.digest == claim).with_for_update()) or 0)
+    return int(connection.scalar(select(counter).where(CLAIMS.c.digest == claim).with_for_update()) or 0)
 
 
 def active_copies(connection: Connection, claim: str, customers: Sequence[str]) -> dict[str, Copy]:
@@ -79,7 +50,7 @@ def active_copies(connection: Connection, claim: str, customers: Sequence[str]) 
     for start in range(0, len(customers), AT_ONCE):
         some = customers[start : start + AT_ONCE]
         asked = select(*COPY_COLUMNS).where(
-            CopyRow.claim == claim, CopyRow.customer.in_(some), CopyRow.revoked_at.is_(None)
+            COPIES.c.claim == claim, COPIES.c.customer.in_(some), COPIES.c.revoked_at.is_(None)
         )
         copies = (Copy(*row) for row in connection.execute(asked.with_for_update()))
         found |= {copy.customer: copy for copy in copies}
@@ -95,14 +66,14 @@ def take_over(connection: Connection, copy: Copy) -> Copy:
 
 def find_copy(connection: Connection, claim: str, number: int, *, lock: bool = False) -> Copy | None:
     """Read one copy; with `lock` nobody else changes it until the transaction ends."""
-    asked = select(*COPY_COLUMNS).where(CopyRow.claim == claim, CopyRow.number == number)
+    asked = select(*COPY_COLUMNS).where(COPIES.c.claim == claim, COPIES.c.number == number)
     row = connection.execute(asked.with_for_update() if lock else asked).first()
     return None if row is None else Copy(*row)
 
 
 def change_copy(connection: Connection, claim: str, number: int, **values: str) -> None:
     """Set columns of one copy."""
-    connection.execute(update(CopyRow).where(CopyRow.claim == claim, CopyRow.number == number).values(**values))
+    connection.execute(update(COPIES).where(COPIES.c.claim == claim, COPIES.c.number == number).values(**values))
 
 
 def complete_reserved(
@@ -123,17 +94,17 @@ def complete_reserved(
         How many were open.
     """
     change = (
-        update(CopyRow)
+        update(COPIES)
         .where(
-            CopyRow.claim == bindparam("at_claim"),
-            CopyRow.number == bindparam("at_number"),
-            CopyRow.ticket == bindparam("at_ticket"),
-            CopyRow.issued_at.is_(None),
-            func.coalesce(CopyRow.revoked_at, "") == "",
+            COPIES.c.claim == bindparam("at_claim"),
+            COPIES.c.number == bindparam("at_number"),
+            COPIES.c.ticket == bindparam("at_ticket"),
+            COPIES.c.issued_at.is_(None),
+            func.coalesce(COPIES.c.revoked_at, "") == "",
         )
         .values(archive=bindparam("archive"), digest=bindparam("digest"), issued_at=issued_at, format=format)
     )
-    return int(connection.execute(change, list(values), execution_options={"synchronize_session": None}).rowcount)
+    return int(connection.execute(change, list(values)).rowcount)
 
 
 def fresh_row(claim: str, number: int, customer: str, reserved_at: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert, inspect, text
 
 from model_store_tools.registry.database import Database
 from model_store_tools.registry.rows import now
-from model_store_tools.registry.tables import OwnerRow
+from model_store_tools.registry.tables import OWNER
 from ptynet_plugin.errors import RegistryError
 
 __all__ = ["HEAD", "VERSIONS", "VERSION_TABLE", "bring_up_to_date", "version_of"]
@@ -65,7 +65,7 @@ def bring_up_to_date(database: Database, *, owner: str | None) -> None:
         if found != HEAD:
             _upgrade(connection)
         if found is None:
-            connection.execute(insert(OwnerRow).values(id=1, owner=owner, created_at=now()))
+            connection.execute(insert(OWNER).values(id=1, owner=owner, created_at=now()))
 
 
 def _require_new(connection: Connection, database: Database, *, create: bool) -> None:

@@ -36,7 +36,7 @@ def kill_in_the_middle(case: CopyCase, processes: dict[str, ForkServerProcess]) 
     waiting, deadline = list(processes), time.monotonic() + SECONDS
     with case.open_registry() as registry:
         while waiting and time.monotonic() < deadline:
-            numbers = {copy.customer: copy.number for copy in registry.listed()}
+            numbers = {copy.customer: copy.number for copy in registry.copies()}
             for place, customer in enumerate(processes):
                 archive = case.folder / "out" / f"target-copy-{numbers.get(customer)}"
                 if customer in waiting and customer in numbers and (place < KILLED // 2 or archive.exists()):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from sqlalchemy import event
 
-from model_store_tools.registry import Copy, ListedCopy, Registry
+from model_store_tools.registry import Copy, Registry
 from model_store_tools.serving.postgres import Postgres
 from ptynet_plugin.errors import RegistryError
 
@@ -201,15 +203,44 @@ def test_what_a_caller_gets_wrong_changes_nothing(registry: Registry) -> None:
     assert registry.copy(CLAIM, 1) == reserved
 
 
+def line_of(copy: Copy) -> str:
+    state = "revoked " if copy.revoked_at else "issued  " if copy.issued_at else "reserved"
+    signed = " countersigned" if copy.countersigner else ""
+    day = (copy.issued_at or copy.reserved_at)[:10]
+    return f"{copy.number:>7} {state} {day} {copy.customer}  {copy.archive or ''}{signed}"
+
+
 def test_a_list_says_what_the_copies_say(registry: Registry) -> None:
-    first, second, _ = registry.reserve_many(claim=CLAIM, customers=["A", "B", "C"])
+    first, second, third = registry.reserve_many(claim=CLAIM, customers=["A", "B", "Ω %s \\ 'é'"])
     registry.complete_many([(first, "a.mar", "aa" * 32), (second, "b.mar", "bb" * 32)], format="torchserve")
+    registry.complete(third, archive="c", format="triton", digest="cc" * 32, certificate="dd" * 32)
+    registry.countersign(CLAIM, 3, public_key="ee" * 32, signature="ff" * 64)
     registry.revoke(CLAIM, 2, reason="gone")
-    for which in ({}, {"customer": "B"}, {"revoked": True}, {"revoked": False}, {"claim": "c2" * 32}):
-        listed = [each._asdict() for each in registry.listed(**which)]
-        whole = [copy.to_json() for copy in registry.copies(**which)]
-        assert listed == [{name: copy[name] for name in ListedCopy._fields} for copy in whole]
-    assert [each.number for each in registry.listed()] == [1, 2, 3]
+    for number in (999_999, 1_000_000, 12_345_678):
+        registry.restore([], highest={OTHER: number - 1}, traces={})
+        registry.reserve(claim=OTHER, customer=f"late {number}")
+    for which in ({}, {"customer": "B"}, {"revoked": True}, {"revoked": False}, {"claim": "c4" * 32}):
+        lines: list[str] = []
+        for copy in registry.copies(**which):
+            lines += [] if f"claim {copy.claim}" in lines else [f"claim {copy.claim}"]
+            lines.append(line_of(copy))
+        assert "".join(registry.lines(**which)).splitlines() == lines
+    assert len("".join(registry.lines()).splitlines()) == 8
+
+
+def test_looking_loads_neither_orm_nor_migrations_nor_the_other_database(tmp_path: Path) -> None:
+    """They take longer to load than 100,000 copies to list."""
+    url = f"sqlite:///{tmp_path / 'copies.db'}"
+    with Registry.open(url, owner=OWNER) as made:
+        made.reserve(claim=CLAIM, customer="a")
+    code = (
+        "import sys\nfrom model_store_tools.registry import Registry\n"
+        f"with Registry.open({url!r}) as opened: print(sum(map(len, opened.lines())))\n"
+        "print([each for each in ('sqlalchemy.orm', 'alembic', 'sqlalchemy.dialects.postgresql') if each in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    size, loaded = done.stdout.splitlines()
+    assert int(size) > 64 and loaded == "[]"
 
 
 def test_one_of_many_that_was_revoked_completes_none(registry: Registry) -> None:

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from model_store_tools.cli.main import app
 from model_store_tools.registry import Registry, schema
 from model_store_tools.registry.address import parse_address
-from model_store_tools.registry.tables import Base, CopyRow
+from model_store_tools.registry.tables import COPIES, whole_metadata
 from model_store_tools.serving.postgres import running_postgres
 from ptynet_plugin.errors import RegistryError
 
@@ -180,7 +180,7 @@ def test_migrations_make_the_tables_that_the_code_uses(url: str) -> None:
     engine = create_engine(parse_address(url).url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": schema.VERSION_TABLE})
-        assert compare_metadata(context, Base.metadata) == []
+        assert compare_metadata(context, whole_metadata()) == []
     engine.dispose()
 
 
@@ -204,7 +204,7 @@ def test_a_database_that_dies_in_the_middle_leaves_nothing_half_written() -> Non
                 registry._database.writing() as connection,
             ):
                 row = {"claim": CLAIM, "number": 2, "customer": "lost", "ticket": "t", "reserved_at": "now"}
-                connection.execute(insert(CopyRow), [row])
+                connection.execute(insert(COPIES), [row])
                 # PostgreSQL takes a killed session for a crash: it ends all others and recovers from its log.
                 os.kill(int(connection.scalar(text("SELECT pg_backend_pid()")) or 0), signal.SIGKILL)
                 time.sleep(0.2)

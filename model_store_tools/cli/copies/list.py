@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from model_store_tools.cli.copies.opening import ClaimOption, RegistryOption, chosen_claim_or_none
 from model_store_tools.cli.outputs import named, require_writable, write_json
 
-if TYPE_CHECKING:
-    from model_store_tools.registry import ListedCopy
-
 __all__ = ["DEFAULT_REGISTRY", "SCHEMA", "list_"]
 
 DEFAULT_REGISTRY = "sqlite:///copies.db"
 SCHEMA = "ptynet-copies/v1"
-AT_ONCE = 2000
 
 
 def list_(
@@ -43,18 +37,5 @@ def list_(
             listed = [copy.to_json() for copy in opened.copies(which, customer=customer, revoked=revoked)]
             write_json(json_, json.dumps({"schema": SCHEMA, "copies": listed}, indent=1, ensure_ascii=False) + "\n")
             return
-        lines = _lines(opened.listed(which, customer=customer, revoked=revoked))
-        while some := list(itertools.islice(lines, AT_ONCE)):
-            sys.stdout.write("".join(some))  # typer.echo looks at every line for colors: slow for many
-
-
-def _lines(copies: Iterable[ListedCopy]) -> Iterator[str]:
-    claim = None
-    for copy in copies:
-        if copy.claim != claim:
-            claim = copy.claim
-            yield f"claim {claim}\n"
-        state = "revoked " if copy.revoked_at else "issued  " if copy.issued_at else "reserved"
-        signed = " countersigned" if copy.countersigner else ""
-        day = (copy.issued_at or copy.reserved_at)[:10]
-        yield f"{copy.number:>7} {state} {day} {copy.customer}  {copy.archive or ''}{signed}\n"
+        for some in opened.lines(which, customer=customer, revoked=revoked):
+            sys.stdout.write(some)  # typer.echo looks for colors: slow for much text

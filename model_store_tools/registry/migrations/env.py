@@ -5,11 +5,11 @@ from __future__ import annotations
 from alembic import context
 
 from model_store_tools.registry.schema import VERSION_TABLE
-from model_store_tools.registry.tables import Base
+from model_store_tools.registry.tables import whole_metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
+    target_metadata=whole_metadata(),
     version_table=VERSION_TABLE,
     transactional_ddl=True,
 )
