@@ -48,11 +48,22 @@ class Beacon:
         source: Where it was published.
         round: Which round, as its source counts.
         value: Its random octets.
+        signature: What the beacon signed the round with, of which the value is the SHA-256; b"" where it signs nothing.
+        genesis_time: When its round 1 was published, seconds since 1970.
+        period: Seconds between its rounds; 0 where a claim of an early version did not keep when its round was due.
     """
 
     source: str
     round: int
     value: bytes
+    signature: bytes = b""
+    genesis_time: int = 0
+    period: int = 0
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether it tells when it was published, so that others can check that nobody chose it after the stamp."""
+        return self.period > 0
 
 
 @dataclass(frozen=True)
@@ -120,7 +131,8 @@ class Claim:
         """Bits g of the adjusted p-value: 2^g keys may have been tried before this one was fixed."""
         if self.seal is None:
             return ALLOWANCE_UNSTAMPED
-        return ALLOWANCE_STAMPED if self.seal.beacon is None else ALLOWANCE_STAMPED_WITH_BEACON
+        dated = self.seal.beacon is not None and self.seal.beacon.is_dated
+        return ALLOWANCE_STAMPED_WITH_BEACON if dated else ALLOWANCE_STAMPED
 
     @property
     def design(self) -> ProbeDesign:

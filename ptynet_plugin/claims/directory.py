@@ -45,6 +45,9 @@ class _Beacon(_Strict):
     source: str = Field(max_length=1024)
     round: int = Field(ge=0)
     value: str = Field(pattern=_HEX, max_length=2048)
+    signature: str = Field(pattern=r"^(?:[0-9a-f]{2})*$", max_length=2048, default="")
+    genesis_time: int = Field(ge=0, default=0)
+    period: int = Field(ge=0, default=0)
 
 
 class _Seal(_Strict):
@@ -153,15 +156,26 @@ def _contents(claim: Claim) -> dict[str, bytes]:
 
 
 def _beacon_fields(beacon: Beacon) -> dict[str, str | int]:
-    return {"source": beacon.source, "round": beacon.round, "value": beacon.value.hex()}
+    return {
+        "source": beacon.source,
+        "round": beacon.round,
+        "value": beacon.value.hex(),
+        "signature": beacon.signature.hex(),
+        "genesis_time": beacon.genesis_time,
+        "period": beacon.period,
+    }
 
 
 def _seal(file: _Seal | None) -> Seal | None:
     if file is None:
         return None
     drawn = file.beacon
-    beacon = None if drawn is None else Beacon(drawn.source, drawn.round, bytes.fromhex(drawn.value))
-    return Seal(bytes.fromhex(file.signature), beacon)
+    return Seal(bytes.fromhex(file.signature), None if drawn is None else _beacon(drawn))
+
+
+def _beacon(drawn: _Beacon) -> Beacon:
+    value, signature = bytes.fromhex(drawn.value), bytes.fromhex(drawn.signature)
+    return Beacon(drawn.source, drawn.round, value, signature, drawn.genesis_time, drawn.period)
 
 
 def _parsed(path: Path, form: type[_Form]) -> _Form:

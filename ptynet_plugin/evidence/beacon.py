@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ from ptynet_plugin.claims.claim import Beacon
 from ptynet_plugin.claims.files import read_file
 from ptynet_plugin.errors import ClaimError
 
-__all__ = ["LONGEST_WAIT", "Round", "fetch_beacon", "fetch_round"]
+__all__ = ["LONGEST_WAIT", "Round", "fetch_beacon", "fetch_round", "told_round"]
 
 LONGEST_WAIT = timedelta(hours=1)
 """At a round every 3 seconds an hour has 2^11 rounds to choose from, well within the allowance of 2^20."""
@@ -77,10 +77,23 @@ class Round:
         return asdict(self)
 
 
+def told_round(told: Mapping[str, Any]) -> Round:
+    """Read a round as `Round.fields` wrote it, from an adversary perhaps.
+
+    Raises:
+        ValueError: Other fields, or values of another type than a round has, or an impossible round.
+    """
+    kinds = {"source": str, "round": int, "value": str, "signature": str, "genesis_time": int, "period": int}
+    if {name: type(value) for name, value in told.items()} != kinds:
+        raise ValueError("a beacon's round has other fields than a round")
+    return Round(**told)
+
+
 def fetch_beacon(source: str, *, after: datetime, timeout: float = 30.0) -> Beacon:
     """Read the beacon round that a claim's salt takes in, see `fetch_round`."""
     drawn = fetch_round(source, after=after, timeout=timeout)
-    return Beacon(drawn.source, drawn.round, bytes.fromhex(drawn.value))
+    value, signature = bytes.fromhex(drawn.value), bytes.fromhex(drawn.signature)
+    return Beacon(drawn.source, drawn.round, value, signature, drawn.genesis_time, drawn.period)
 
 
 def fetch_round(

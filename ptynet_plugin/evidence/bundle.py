@@ -67,6 +67,7 @@ class Bundle:
         terms: The opened terms.
         digest: The claim's digest, SHA-256 of C1.
         seal: Signature octets of the stamp and beacon value, or None where the claim is unstamped.
+        beacon: The round that the claim's labels are drawn with besides, as the claim keeps it; None without.
         lines: The transcript.
         leaves: Nonce and proof per symbol asked.
         handover: What the owner signed when he handed the reserve to the witness who signed the bundle; None in a party's.
@@ -82,6 +83,7 @@ class Bundle:
     lines: tuple[dict[str, Any], ...]
     leaves: tuple[dict[str, Any], ...]
     handover: Mapping[str, Any] | None = None
+    beacon: Mapping[str, Any] | None = None
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -129,6 +131,7 @@ def _read(folder: Path) -> Bundle:
         lines=tuple(_canonical(line, "transcript.jsonl") for line in files["transcript.jsonl"].split(b"\n")[:-1]),
         leaves=tuple(_json(files, "leaves.json")),
         handover=handover,
+        beacon=(opened["seal"] or {}).get("beacon") or None,
     )
 
 

@@ -17,6 +17,7 @@ BAD = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, OSEr
 EXITS = {"shown": 0, "not-shown": 1, "inconclusive": 3, "evasion-suspected": 3}
 NAME, IN_TOTO = r"[a-z]+/[0-9]+(-[0-9]+)?|[a-z0-9-]+\.[a-z]+", "application/vnd.in-toto+json"
 UNOPENED = "count in the evidence on the claimant's word: their leaves are not opened"
+ROUND = {"source": str, "round": int, "value": str, "signature": str, "genesis_time": int, "period": int}
 class Broken(Exception): """The first link that does not hold."""
 # ---- bytes, hashes, the one form of JSON, and Ed25519 signatures (RFC 8032, verification only) ----
 def need(holds, link):
@@ -124,6 +125,16 @@ def read_stamp(files, name, message, roots="tsa.pem"):
     need(digest == sha(files[message]), f"{name}: stamps something else than {message}")
     print(f"{name}: {time} UTC; verify it: openssl ts -verify -in {name} -data {message} -CAfile {roots}")
     return time, signature
+def check_round(drawn, where, earliest):
+    """A beacon round's octets and its time, of the hour after a moment: nobody knew it before, or had many to choose from."""
+    need({name: type(value) for name, value in drawn.items()} == ROUND, f"{where}: no beacon round")
+    value, signature = bytes.fromhex(drawn["value"]), bytes.fromhex(drawn["signature"])
+    due = datetime.fromtimestamp(drawn["genesis_time"] + (drawn["round"] - 1) * drawn["period"], timezone.utc)
+    possible = value and min(drawn["round"], drawn["period"]) > 0 and due.year >= 2000
+    need(possible and (not signature or sha(signature) == value), f"{where}: no beacon round")
+    need(earliest <= due <= earliest + HOUR, f"{where}: a beacon round not of the hour after what it must follow")
+    print(f"{where}: drawn by round {drawn['round']} of {drawn['source']}, due {due}, {drawn['value']}: look it up")
+    return value, due
 def check_stamps(files, digest, seal, started):
     """The time of the claim's stamp, and the salt that its labels are drawn with."""
     need((seal is None) == ("stamp.tsr" not in files), "stamp.tsr: the seal and the stamp do not belong together")
@@ -134,6 +145,8 @@ def check_stamps(files, digest, seal, started):
     time, signature = read_stamp(files, "stamp.tsr", "commitment.json")
     need(signature.hex() == seal["signature"], "stamp.tsr: another stamp than the labels were drawn with")
     need(time <= started, "stamp.tsr: later than the run that rests on it: a back-dated commitment")
+    if seal["beacon"] and seal["beacon"].get("period"):
+        need(check_round(seal["beacon"], "opened.json", time)[1] <= started, "opened.json: a beacon round of after the run")
     if "binding.tsr" in files: need(time <= read_stamp(files, "binding.tsr", "binding.json")[0], "binding.tsr: before stamp.tsr")
     for name in (name for name in files if re.fullmatch(r"renewal-[0-9]+\.tsr", name)):
         renewed = parse(files[name[:-3] + "json"], name)["stamps"]
@@ -150,20 +163,16 @@ def check_frame(lines, files, claimed, seal, handover):
         before, after = (read_stamp(files, *each, "run-tsa.pem")[0] for each in framed)
         need(claimed <= before <= after >= time_of(last["finished"]) - SKEW, "before.tsr, after.tsr: not around the run")
         opened = max(opened, before)
-    for drawn in (line for line in lines[1:2] if line["entry"] == "beacon"):
-        value, signature, earliest = bytes.fromhex(drawn["value"]), bytes.fromhex(drawn["signature"]), opened
-        opened = datetime.fromtimestamp(drawn["genesis_time"] + (drawn["round"] - 1) * drawn["period"], timezone.utc)
-        need(value and (not signature or sha(signature) == value), "transcript.jsonl, line 2: no beacon round")
-        need(earliest <= opened <= earliest + HOUR, "transcript.jsonl, line 2: a beacon round not of the hour after the header")
-        print(f"its order is drawn by round {drawn['round']} of {drawn['source']}, published {opened}: look it up")
+    for line in (line for line in lines[1:2] if line["entry"] == "beacon"):
+        drawn = {name: line[name] for name in set(line) - {"entry", "previous"}}
+        value, opened = check_round(drawn, "transcript.jsonl, line 2", opened)
     asked = [time_of(line["at"]) for line in lines if line["entry"] == "question"]
     need(all(at >= opened - SKEW for at in asked), "transcript.jsonl: asked before its header was stamped or its order drawn")
     if handover:
         same = [handover[name] == head[name] for name in ("claim", "endpoint", "alpha", "number")]
         same += [value != b"", time_of(handover["made"]) - SKEW <= opened]
         need(all(same), "handover.json: was made for another run, or no beacon drew the order of this one")
-    party = "party evidence" if seal else "party evidence, unstamped"
-    return value, "witnessed" if seal and handover else "stamped" if stamped else party
+    return value, "witnessed" if seal and handover else "stamped" if stamped else f"party evidence{'' if seal else ', unstamped'}"
 # ---- were these the questions ----
 def check_leaf(entry, symbol, terms, files):
     need(symbol in terms["asked"], f"symbol {symbol}: of the sealed reserve, which a witness alone opens")
@@ -261,7 +270,7 @@ def check_verdict(head, questions, outcomes, last, terms, seal):
     pairs = [(lost[q["symbol"]], q["answer"] is None) for q in questions if q["control"] and q["symbol"] in lost]
     evades = max(evidence([probe for probe, control in pairs if probe != control], 0.5), default=0) >= -math.log10(EVASION_LEVEL)
     need((evades and not shown) == (said == "evasion-suspected"), "transcript.jsonl: evasion is not what the controls say")
-    allowance, p = 64 if seal is None else 20 if seal["beacon"] else 40, -max(0.0, *whole)
+    allowance, p = 64 if seal is None else 20 if (seal["beacon"] or {}).get("period") else 40, -max(0.0, *whole)
     told, adjusted = (last["symbols"], last["hits"], last["allowance"]), min(0.0, p + allowance * math.log10(2))
     need(told == (len(outcomes), sum(outcomes), allowance), "transcript.jsonl: its counts or its allowance")
     for name, value in (("log10_e", whole[-1]), ("log10_p", p), ("log10_p_adjusted", adjusted)):

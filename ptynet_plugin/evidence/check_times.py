@@ -10,7 +10,7 @@ from typing import Any
 
 from ptynet_plugin.claims.canonical import canonical_json
 from ptynet_plugin.errors import ClaimError, IntegrityError
-from ptynet_plugin.evidence.beacon import Round
+from ptynet_plugin.evidence.beacon import Round, told_round
 from ptynet_plugin.evidence.bundle import HANDED_OVER, Bundle
 from ptynet_plugin.evidence.der import read_stamp
 from ptynet_plugin.evidence.framing import AFTER, BEFORE, HEADER, RUN_ROOT, SKEW
@@ -70,9 +70,22 @@ def _claims_stamps(bundle: Bundle, roots: bytes | None, started: datetime, now: 
         raise IntegrityError(f"{STAMP}: another stamp than the labels were drawn with")
     if times[STAMP] > started:
         raise IntegrityError(f"{STAMP}: later than the run that rests on it: a back-dated commitment")
+    _check_claims_beacon(bundle, times[STAMP], started)
     if times.get(BINDING_STAMP, times[STAMP]) < times[STAMP]:
         raise IntegrityError(f"{BINDING_STAMP}: earlier than {STAMP}")
     return times
+
+
+def _check_claims_beacon(bundle: Bundle, stamped: datetime, started: datetime) -> None:
+    """Make sure that the labels' beacon round was nobody's choice: of the hour after the stamp, and known before the run."""
+    if bundle.beacon is None or not bundle.beacon.get("period"):  # undated: it buys no smaller allowance
+        return
+    drawn = told_round(bundle.beacon)
+    if not drawn.is_of_the_hour_after(stamped) or drawn.published > started:
+        raise IntegrityError(
+            f"opened.json: the labels are drawn by a beacon round of {drawn.published:%Y-%m-%d %H:%M:%S} UTC, not of the hour "
+            f"after the stamp of {stamped:%Y-%m-%d %H:%M:%S} and before the run"
+        )
 
 
 def _runs_stamps(bundle: Bundle, roots: bytes | None, claimed: datetime) -> dict[str, datetime]:
@@ -99,7 +112,7 @@ def _beacon(bundle: Bundle, opened: datetime) -> Round | None:
     if len(bundle.lines) < 2 or bundle.lines[1]["entry"] != "beacon":
         return None
     told: dict[str, Any] = {name: value for name, value in bundle.lines[1].items() if name not in ("entry", "previous")}
-    drawn = Round(**told)
+    drawn = told_round(told)
     if not drawn.is_of_the_hour_after(opened):
         raise IntegrityError(
             f"transcript.jsonl, line 2: a beacon round of {drawn.published:%Y-%m-%d %H:%M:%S} UTC, not of the hour after the "

@@ -103,4 +103,5 @@ def _pairs(questions: tuple[dict[str, Any], ...]) -> list[tuple[bool, bool]]:
 def _allowance(bundle: Bundle) -> int:
     if bundle.seal is None:
         return ALLOWANCE_UNSTAMPED
-    return ALLOWANCE_STAMPED_WITH_BEACON if bundle.seal[1] else ALLOWANCE_STAMPED
+    dated = bundle.beacon is not None and bool(bundle.beacon.get("period"))  # its time is checked by `check_times`
+    return ALLOWANCE_STAMPED_WITH_BEACON if dated else ALLOWANCE_STAMPED

@@ -148,6 +148,13 @@ def _check_binding(bundle: Bundle, archives: Sequence[str]) -> None:
 
 def _notes(bundle: Bundle, stamps: dict[str, datetime], outcomes: Outcomes) -> list[str]:
     notes = [openssl_command(name, *_STAMPED[name]) for name in stamps if name in _STAMPED]
+    drawn = [("labels", bundle.beacon if (bundle.beacon or {}).get("period") else None)]
+    drawn += [("order", line) for line in bundle.lines[1:2] if line["entry"] == "beacon"]
+    notes += [
+        f"the {what} are drawn by round {told['round']} of {told['source']}, {told['value']}: look it up"
+        for what, told in drawn
+        if told is not None
+    ]
     if bundle.handover is not None:
         notes.append(f"asked and signed by the holder of the key {bundle.signer}: make sure that he is who is said to")
     if outcomes.unseen:

@@ -115,7 +115,7 @@ def test_an_unstamped_claim_is_salted_with_its_own_hash_and_pays_the_highest_all
 
 def test_stamp_and_beacon_change_every_label_and_lower_the_allowance(claim: Claim) -> None:
     stamped = claim.sealed(Seal(b"signature"))
-    beaconed = claim.sealed(Seal(b"signature", Beacon("drand", 5, b"\1" * 32)))
+    beaconed = claim.sealed(Seal(b"signature", Beacon("drand", 5, b"\1" * 32, b"", 1_600_000_000, 30)))
     assert (stamped.allowance, beaconed.allowance) == (40, 20)
     assert stamped.digest == beaconed.digest == claim.digest
     assert len({claim.salt, stamped.salt, beaconed.salt}) == 3

@@ -29,7 +29,14 @@ def test_a_claim_reads_back_as_it_was_written(folder: Path, claim: Claim) -> Non
     assert (folder / "commitment.json").read_bytes() == claim.commitment
 
 
-@pytest.mark.parametrize("beacon", [None, Beacon("https://beacon.example", 7, b"\x05" * 32)])
+@pytest.mark.parametrize(
+    "beacon",
+    [
+        None,
+        Beacon("https://beacon.example", 7, b"\x05" * 32),
+        Beacon("https://beacon.example", 7, b"\x05" * 32, b"\6" * 96, 1_600_000_000, 30),
+    ],
+)
 def test_the_seal_reads_back(tmp_path: Path, claim: Claim, beacon: Beacon | None) -> None:
     stamped = claim.sealed(Seal(b"signature", beacon))
     write_claim(tmp_path / "stamped", stamped)
