@@ -22,6 +22,7 @@ from ptynet_plugin.claims.canonical import parse_json
 from ptynet_plugin.claims.claim import Beacon
 from ptynet_plugin.claims.files import read_file
 from ptynet_plugin.errors import ClaimError
+from ptynet_plugin.evidence.fetching import fetch
 
 __all__ = ["LONGEST_WAIT", "Round", "fetch_beacon", "fetch_round", "told_round"]
 
@@ -163,11 +164,10 @@ def _round(drawn: dict[str, Any], source: str) -> Round:
 
 def _fetched(url: str, timeout: float) -> dict[str, Any]:
     try:
-        answer = httpx.get(url, timeout=timeout)
-        answer.raise_for_status()
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        answer = fetch("GET", url, most=_LONGEST, timeout=timeout)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise ClaimError(f"{url}: the beacon gave no round ({error})") from None
-    return _object(answer.content[:_LONGEST], url)
+    return _object(answer, url)
 
 
 def _object(octets: bytes, where: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from cryptography.x509 import Certificate
 from ptynet_plugin.claims.files import read_file
 from ptynet_plugin.errors import ClaimError, UsageError
 from ptynet_plugin.evidence.der import Stamp, read_stamp
+from ptynet_plugin.evidence.fetching import fetch
 
 __all__ = ["Authority", "certificates_expire", "openssl_command", "read_roots", "request_stamp", "verify_stamp"]
 
@@ -71,17 +72,14 @@ def request_stamp(message: bytes, url: str, *, timeout: float = 30.0) -> bytes:
     client = _library()
     query = client.TimestampRequestBuilder().data(message).hash_algorithm(client.HashAlgorithm.SHA256).build()
     try:
-        answer = httpx.post(url, content=query.as_bytes(), headers={"Content-Type": _MEDIA_TYPE}, timeout=timeout)
-        answer.raise_for_status()
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        answer = fetch("POST", url, most=_MOST_OCTETS, timeout=timeout, body=query.as_bytes(), kind=_MEDIA_TYPE)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise ClaimError(
             f"{url}: the time-stamping authority gave no stamp ({error}); try again or use another"
         ) from None
-    if len(answer.content) > _MOST_OCTETS:
-        raise ClaimError(f"{url}: the answer is larger than any time stamp")
-    if query.nonce is not None and _decoded(answer.content).tst_info.nonce != query.nonce:
+    if query.nonce is not None and _decoded(answer).tst_info.nonce != query.nonce:
         raise ClaimError(f"{url}: the answer belongs to another question (its nonce differs)")
-    return answer.content
+    return answer
 
 
 def verify_stamp(response: bytes, message: bytes, *, roots: bytes) -> tuple[Stamp, bytes]:

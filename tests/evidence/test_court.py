@@ -13,15 +13,17 @@ from typing import Any
 import pytest
 
 from ptynet_plugin.claims import Beacon, Claim, Seal, read_claim, write_claim
-from ptynet_plugin.errors import IntegrityError
+from ptynet_plugin.errors import ClaimError, IntegrityError
 from ptynet_plugin.evidence import check_bundle as alone
 from ptynet_plugin.evidence.beacon import fetch_beacon
 from ptynet_plugin.evidence.checking import check_bundle
 from ptynet_plugin.evidence.der import read_stamp
 from ptynet_plugin.evidence.sealing import seal
+from ptynet_plugin.evidence.timestamps import request_stamp
 from tests.support.authority import Authority
 from tests.support.beacons import beacon_file
 from tests.support.bundles import SECRET, make_bundle, make_questions
+from tests.support.standins import http_server
 
 
 def both(bundle: Path) -> tuple[str, str, str]:
@@ -96,3 +98,17 @@ def test_a_value_that_is_not_its_signatures_hash_is_refused(tmp_path: Path, auth
     sealed_with(tmp_path / "claim", authority, chosen)
     make_bundle(tmp_path / "bundle", tmp_path / "claim", make_questions(claim_folder=tmp_path / "claim"), budget=2)
     both_refuse(tmp_path / "bundle", "round")
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "message"),
+    [({}, bytes(1 << 17), "longer than 65536 bytes"), ({"Content-Encoding": "br"}, bytes(9), "compressed")],
+)
+def test_a_beacon_that_answers_without_end_is_cut_off(headers: dict[str, str], body: bytes, message: str) -> None:
+    with http_server(lambda _: (200, headers, body)) as port, pytest.raises(ClaimError, match=message):
+        fetch_beacon(f"http://127.0.0.1:{port}/chain/public/latest", after=datetime.now(UTC), timeout=5)
+
+
+def test_an_authority_that_answers_without_end_is_cut_off() -> None:
+    with http_server(lambda _: (200, {}, bytes(1 << 21))) as port, pytest.raises(ClaimError, match="longer than"):
+        request_stamp(b"message", f"http://127.0.0.1:{port}/", timeout=5)

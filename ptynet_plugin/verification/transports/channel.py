@@ -51,6 +51,7 @@ class Channel:
             ("grpc.max_send_message_length", -1),
             ("grpc.enable_http_proxy", 0 if address.is_loopback else 1),
             ("grpc.enable_retries", 0),
+            ("grpc.compression_enabled_algorithms_bitset", 1),  # identity alone: nothing that swells is asked for
         ]
         if address.tls:
             roots = None if connection.ca_cert is None else read_ca(connection.ca_cert)

@@ -1,7 +1,8 @@
 """HTTP, once for all servers that speak it: limits, and failures as this project's own.
 
 Redirects are not followed, for headers would travel along to another host. Bodies are read up to a limit and within the time
-limit as a whole: a server that drips a byte a second, or never ends, is lost like any other.
+limit as a whole: a server that drips a byte a second, or never ends, is lost like any other. They are asked for as they are; a
+server that compresses nevertheless is inflated up to the same limit, for three kilobytes of Brotli hold two gigabytes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import email.utils
 import ssl
 import time
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import httpx
@@ -24,6 +26,7 @@ __all__ = ["HttpSession", "Reply", "retry_after_seconds"]
 
 LARGEST_BODY = 16 * 1024 * 1024
 TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
+_GZIP_OR_ZLIB = 32
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class HttpSession:
             TimedOut: The answer was not complete within the time limit.
             Throttled: 429, or 503 with Retry-After.
             Refused: Any other status from 300 on.
-            BadAnswer: The body is larger than `LARGEST_BODY`.
+            BadAnswer: The body is larger than `LARGEST_BODY`, or compressed in another way than gzip or deflate.
         """
         return self._request("POST", path, body, headers)
 
@@ -99,15 +102,36 @@ class HttpSession:
 
     def _read(self, response: httpx.Response) -> bytes:
         end = time.monotonic() + self._connection.timeout
+        plain = self._plain_from(response)
         pieces, size = [], 0
-        for piece in response.iter_bytes():
-            pieces.append(piece)
-            size += len(piece)
+        for piece in response.iter_raw():
+            pieces.append(plain(piece, LARGEST_BODY + 1 - size))
+            size += len(pieces[-1])
             if size > LARGEST_BODY:
                 raise BadAnswer(f"{self._where}: the answer is larger than {LARGEST_BODY // 2**20} MiB")
             if time.monotonic() > end:
                 raise self._timed_out()
         return b"".join(pieces)
+
+    def _plain_from(self, response: httpx.Response) -> Callable[[bytes, int], bytes]:
+        """Give what makes at most so many octets of a body from a piece of it as it came."""
+        coding = response.headers.get("content-encoding", "identity").strip().lower()
+        if coding in ("", "identity"):
+            return lambda piece, most: piece
+        if coding not in ("gzip", "x-gzip", "deflate"):
+            raise BadAnswer(
+                f"{self._where}: answers in the encoding {one_line(coding, most=40)}, though none was asked for; turn "
+                "compression off in front of the model"
+            )
+        inflater = zlib.decompressobj(zlib.MAX_WBITS | _GZIP_OR_ZLIB)
+
+        def inflate(piece: bytes, most: int) -> bytes:
+            try:
+                return inflater.decompress(piece, most)
+            except zlib.error as error:
+                raise BadAnswer(f"{self._where}: the answer's {coding} is broken ({error})") from None
+
+        return inflate
 
     def _timed_out(self) -> TimedOut:
         limit = self._connection.timeout
