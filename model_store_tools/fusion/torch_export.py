@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from typing import Any
 
 import numpy as np
@@ -71,7 +73,7 @@ def export_module(
             example[place] = min(max(example[place], low, 2), high)
             dims[place] = Dim(("batch", "side_1", "side_2", "side_3")[place], min=low, max=high)
     try:
-        with torch.no_grad(), quietly():
+        with torch.no_grad(), quietly(), redirect_stderr(io.StringIO()):  # torch prints the graph it gave up on
             program = torch.export.export(model, (torch.zeros(example, dtype=dtype),), dynamic_shapes=(dims or None,))
     except Exception as error:  # tracing runs the model, and raises what that raises
         raise TargetError(f"{where}: torch {torch.__version__} cannot export it: {first_line(error)}") from error

@@ -72,10 +72,13 @@ def require_free(out: Path, names: list[str], *, replace: bool) -> None:
 def workplace(out: Path) -> Iterator[Workplace]:
     """Give a scratch folder beside the results; it is gone when the block ends, however it ends.
 
+    So is `out`, where it was made for nothing.
+
     Raises:
         PtynetError: The disk is full or the folder cannot be written; nothing half-written is left.
     """
     scratch: Path | None = None
+    made = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".ptynet-", suffix=".part", dir=out))
@@ -85,6 +88,9 @@ def workplace(out: Path) -> Iterator[Workplace]:
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+        if made:
+            with suppress(OSError):
+                out.rmdir()  # stays where results were published
 
 
 def _publish_folder(source: Path, final: Path, *, replace: bool) -> None:

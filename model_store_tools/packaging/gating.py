@@ -15,13 +15,14 @@ from model_store_tools.packaging.benign import Benign
 from model_store_tools.packaging.fusing import FusedModel
 from model_store_tools.packaging.gate import GateMode, digest_gate, full_gate, require_fidelity, tensor_digests
 from model_store_tools.packaging.subjects import onnx_subjects, torch_subjects
-from model_store_tools.packaging.trial import keeps_rows, require_probes
-from model_store_tools.targets.base import Target
+from model_store_tools.packaging.trial import keeps_rows, repeats, require_probes
+from model_store_tools.targets.base import RANDOM, Target
 from ptynet_plugin.archives.fused import target_sums
 from ptynet_plugin.archives.tensors import TensorRecord
 from ptynet_plugin.claims.leaves import PictureMaker
 from ptynet_plugin.engines.contract import Engine
 from ptynet_plugin.engines.onnx_engine import OnnxEngine
+from ptynet_plugin.errors import TargetError
 from ptynet_plugin.fidelity.comparison import Subject
 from ptynet_plugin.fidelity.report import FidelityReport
 from ptynet_plugin.spec import InputSpec
@@ -79,7 +80,7 @@ def run_gate(candidate: Candidate, mode: GateMode, benign: Benign | None) -> Pas
 
     Raises:
         IntegrityError: Answers, tensors or probes are not as they must be; nothing has been written.
-        TargetError: A model does not run.
+        TargetError: A model does not run, or answers at random.
     """
     declared = candidate.fused.rows is not None
     if mode == "off":
@@ -99,6 +100,8 @@ def run_gate(candidate: Candidate, mode: GateMode, benign: Benign | None) -> Pas
         report = full_gate(
             host, packaged, candidate.spec, host_tensors=before, packaged_tensors=after, graphs=graphs, benign=benign
         )
+        if report.failures() and not repeats(host.engine, candidate.spec):
+            raise TargetError(f"{where}: {RANDOM}")
     require_fidelity(report, where=where)
     return Passed(report, hits, one_row)
 
@@ -114,7 +117,7 @@ def ask_probes(candidate: Candidate, *, one_row: bool) -> int:
 
 def _fused_engine(candidate: Candidate, *, batch: int) -> Engine:
     if candidate.fused.engine == "onnx":
-        return OnnxEngine(candidate.fused.path, candidate.spec, batch=batch)
+        return OnnxEngine(candidate.fused.path, candidate.spec, batch=batch, where=candidate.target.where)
     from model_store_tools.packaging.torch_engine import TorchEngine  # noqa: PLC0415 -- torch takes seconds to import
 
     module = _fused_module(candidate.fused)
@@ -124,13 +127,13 @@ def _fused_engine(candidate: Candidate, *, batch: int) -> Engine:
 def _subjects(candidate: Candidate, *, batch: int) -> tuple[Subject, Subject]:
     if candidate.fused.engine == "onnx" and candidate.bare is not None:
         fused = candidate.fused
-        return onnx_subjects(candidate.bare, fused.path, candidate.spec, batch=batch)
+        return onnx_subjects(candidate.bare, fused.path, candidate.spec, batch=batch, where=candidate.target.where)
     return torch_subjects(_bare_module(candidate), _fused_module(candidate.fused), candidate.spec, batch=batch)
 
 
 def _bare_engine(candidate: Candidate, *, batch: int) -> Engine:
     if candidate.fused.engine == "onnx" and candidate.bare is not None:
-        return OnnxEngine(candidate.bare, candidate.spec, batch=batch)
+        return OnnxEngine(candidate.bare, candidate.spec, batch=batch, where=candidate.target.where)
     from model_store_tools.packaging.torch_engine import TorchEngine  # noqa: PLC0415 -- torch takes seconds to import
 
     return TorchEngine(_bare_module(candidate), candidate.spec, where=candidate.target.where, batch=batch)

@@ -32,7 +32,7 @@ from model_store_tools.packaging.gating import Candidate, Passed, run_gate
 from model_store_tools.packaging.kserve import inference_service
 from model_store_tools.packaging.marking import Marking, claim_for, keep_claim
 from model_store_tools.packaging.options import Backend, Options, read_overlay
-from model_store_tools.packaging.trial import PROBES
+from model_store_tools.packaging.trial import PROBES, require_askable
 from model_store_tools.targets.base import Target
 from model_store_tools.targets.detect import load_target
 from model_store_tools.targets.onnx import OnnxTarget
@@ -174,6 +174,7 @@ def load(target: str | Path | Target, options: Options, place: Workplace) -> Loa
         )
     said = load_spec(options.spec)
     target, spec = _converted(target, said, options, place)
+    require_askable(spec, options.spec, target.where)
     tensors = tuple(target.tensors())
     digest = combined_digest(tensors, target.structure())
     names = class_names(spec, options.spec.parent)

@@ -40,6 +40,7 @@ def onnx_subjects(
     feature: str | None = None,
     fired: str | None = None,
     batch: int = DEFAULT_BATCH,
+    where: str | None = None,
 ) -> Pair:
     """Open two ONNX files.
 
@@ -50,6 +51,7 @@ def onnx_subjects(
         feature: Name of the feature tensor; found where None.
         fired: Name of PTYNet's verdict in the packaged graph; found by the graph's own record where None.
         batch: Pictures a run, where the model leaves it open.
+        where: What messages call both; their paths where None.
 
     Raises:
         TargetError: A model cannot be loaded, or `feature` is named and not there.
@@ -65,10 +67,10 @@ def onnx_subjects(
         verdict = OnnxEngine(cut(graphs[1], fired).SerializeToString(), spoken, batch=batch)
     subjects = []
     for path, graph, own in ((bare, graphs[0], None), (packaged, graphs[1], verdict)):
-        inner = None if found is None else OnnxEngine(path, spec, batch=batch, inner=[found.feature])
+        inner = None if found is None else OnnxEngine(path, spec, batch=batch, inner=[found.feature], where=where)
         subjects.append(
             Subject(
-                OnnxEngine(path, spec, batch=batch),
+                OnnxEngine(path, spec, batch=batch, where=where),
                 inner=inner,
                 feature=None if found is None else found.feature,
                 fired=own,

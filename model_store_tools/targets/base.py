@@ -16,11 +16,13 @@ from ptynet_plugin.archives.tensors import TensorRecord, combined_digest
 from ptynet_plugin.errors import SpecError
 from ptynet_plugin.spec import DType, InputSpec
 
-__all__ = ["Findings", "Layout", "Target", "TargetKind", "TensorRecord", "agree", "complete", "layout_of"]
+__all__ = ["RANDOM", "Findings", "Layout", "Target", "TargetKind", "TensorRecord", "agree", "complete", "layout_of"]
 
 TargetKind = Literal["onnx", "torchscript", "pt2", "module"]
 Layout = Literal["NCHW", "NHWC"]
 T = TypeVar("T")
+
+RANDOM = "answers the same pictures otherwise each time (is dropout or noise left on?); export it in evaluation mode"
 
 
 class Target(ABC):

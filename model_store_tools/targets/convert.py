@@ -22,7 +22,7 @@ from torch import nn
 from model_store_tools.fusion.torch_export import export_module
 from model_store_tools.fusion.torch_files import normalise
 from model_store_tools.targets.answers import pick
-from model_store_tools.targets.base import Target
+from model_store_tools.targets.base import RANDOM, Target
 from model_store_tools.targets.exported import ExportedTarget
 from model_store_tools.targets.module import ModuleTarget, evaluating
 from model_store_tools.targets.onnx import load_onnx
@@ -79,7 +79,7 @@ def convert(target: Target, to: Format, spec: InputSpec, folder: Path) -> Conver
 
     Raises:
         UsageError: There is no way from this format to that one.
-        TargetError: torch cannot convert it, or the result answers otherwise.
+        TargetError: torch cannot convert it, it answers at random, or the result answers otherwise.
     """
     if not isinstance(target, TorchTarget):
         raise UsageError(f"{target.where}: ONNX targets are packaged as they are; leave --to out")
@@ -87,6 +87,8 @@ def convert(target: Target, to: Format, spec: InputSpec, folder: Path) -> Conver
     with quantized_engine(spec), quietly(), _silenced(), torch.no_grad():
         new, new_spec = _WAYS[to](target, spec, out)
     before, after = _scores(target, spec), _scores(new, new_spec)
+    if before.tobytes() != after.tobytes() and before.tobytes() != _scores(target, spec).tobytes():
+        raise TargetError(f"{target.where}: {RANDOM}")
     return _compared(target, Conversion(new, new_spec, 0.0, 0, 0), before, after)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,7 +36,22 @@ def quantized_engine(spec: InputSpec) -> Iterator[None]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Leave out torch's notices that TorchScript and quantised tensors are deprecated: the target's owner knows."""
+    """Leave out torch's notices that TorchScript and quantised tensors are deprecated: the target's owner knows.
+
+    And what its exporter logs of a failure before it raises: the error is told once.
+    """
+    tracer = logging.getLogger("torch.fx")
+    level = tracer.level
+    tracer.setLevel(logging.ERROR)
+    try:
+        with _unwarned():
+            yield
+    finally:
+        tracer.setLevel(level)
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=FutureWarning)

@@ -25,6 +25,7 @@ __all__ = ["CPU", "OnnxEngine"]
 CPU = "CPUExecutionProvider"
 DEFAULT_BATCH = 8
 ERRORS_ONLY = 3
+LONGEST_TOLD = 400
 EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 DTYPES = {
     "tensor(float)": "float32",
@@ -45,6 +46,7 @@ class OnnxEngine:
         threads: Threads inside one operator; between operators there is one.
         inner: Names of tensors inside the graph to answer as well.
         providers: Execution providers in order of preference.
+        where: What messages call the model; its path where None. Say it where the path means nothing to the user.
 
     Raises:
         TargetError: ONNX Runtime cannot load it, or its inputs and outputs are not those of a classifier of pictures.
@@ -59,8 +61,9 @@ class OnnxEngine:
         threads: int = 1,
         inner: Sequence[str] = (),
         providers: Sequence[str] = (CPU,),
+        where: str | None = None,
     ) -> None:
-        self._where = str(model) if isinstance(model, Path) else "the model"
+        self._where = where or (str(model) if isinstance(model, Path) else "the model")
         self._session = _session(model, threads=threads, inner=inner, providers=providers, where=self._where)
         pixels = _only(self._session.get_inputs(), spec.input, "input", self._where)
         outputs = [
@@ -110,7 +113,7 @@ class OnnxEngine:
         try:
             answers = self._session.run([self._names[key] for key in keys], feeds)
         except Exception as error:  # onnxruntime's errors share no base class of their own
-            raise TargetError(f"{self._where}: onnxruntime refuses the pictures: {_first_line(error)}") from error
+            raise TargetError(f"{self._where}: onnxruntime refuses the pictures: {_told(error)}") from error
         return [
             self._rows(key, np.asarray(answer), len(pictures))[:rows] for key, answer in zip(keys, answers, strict=True)
         ]
@@ -137,7 +140,8 @@ def _session(
             source if isinstance(source, bytes) else str(source), options, providers=list(providers)
         )
     except Exception as error:  # onnxruntime's and protobuf's errors share no base class
-        raise TargetError(f"{where}: onnxruntime cannot load it: {_first_line(error)}") from error
+        told = _told(error) if isinstance(model, bytes) else _told(error).replace(str(model), where)
+        raise TargetError(f"{where}: onnxruntime cannot load it: {told}") from error
 
 
 def _with_outputs(model: Path | bytes, inner: Sequence[str]) -> bytes:
@@ -173,5 +177,7 @@ def _completed(spec: InputSpec, pixels: Any, where: str) -> InputSpec:
     )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _told(error: Exception) -> str:
+    """Give all an error says, on one line: which sizes were met and expected stands in its second."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if len(said) <= LONGEST_TOLD else f"{said[:LONGEST_TOLD]}..."

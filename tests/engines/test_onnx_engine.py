@@ -99,8 +99,12 @@ def test_a_truncated_file_is_a_target_error(tmp_path: Path) -> None:
 
 
 def test_pictures_of_a_wrong_size_are_refused() -> None:
-    with pytest.raises(TargetError, match="onnxruntime refuses the pictures"):
-        OnnxEngine(linear_model().SerializeToString(), SPEC).scores(np.zeros((1, 5, 5, 3), np.uint8))
+    model = linear_model().SerializeToString()
+    with pytest.raises(
+        TargetError, match=r"net\.onnx: onnxruntime refuses the pictures: .* Got: 5 Expected: 4"
+    ) as caught:
+        OnnxEngine(model, SPEC, where="net.onnx").scores(np.zeros((1, 5, 5, 3), np.uint8))
+    assert "\n" not in str(caught.value)
 
 
 def test_no_picture_is_no_answer() -> None:

@@ -468,3 +468,44 @@ def test_a_second_input_goes_to_triton_only(case: PackagingCase) -> None:
     assert [port.name for port in read_manifest(case.package().path).inputs] == ["x", "more"]
     with pytest.raises(TargetError, match=r"reads 'more' beside the picture"):
         case.package(format="torchserve")
+
+
+@pytest.mark.parametrize(
+    ("changed", "spec", "words"),
+    [
+        (
+            {"dtype": "uint8"},
+            SPEC,
+            r"SPEC\.toml: pixels 0\.\.255 become -2\.\.3, dtype uint8 holds 0\.\.255; correct scale",
+        ),
+        ({"size": (4, 4)}, SPEC, r"target\.onnx: reads pictures of 4x4 pixels, probes have sides of 8 to 4096"),
+    ],
+)
+@pytest.mark.parametrize("gate", ["digest", "off"])
+def test_a_model_nobody_can_ask_is_refused_without_the_full_gate_too(
+    case: PackagingCase, changed: dict[str, object], spec: str, words: str, gate: str
+) -> None:
+    onnx.save(linear_target(**changed), case.target)  # type: ignore[arg-type]
+    case.write_spec(spec)
+    with pytest.raises(PtynetError, match=words):
+        case.package(gate=gate)
+    assert not case.out.exists()
+
+
+def test_a_target_that_answers_at_random_is_told_so(case: PackagingCase) -> None:
+    model = linear_target()
+    noise = [
+        onnx.helper.make_node("RandomNormalLike", ["x"], ["noise"]),
+        onnx.helper.make_node("Add", ["x", "noise"], ["noisy"]),
+    ]
+    for node in model.graph.node:
+        node.input[:] = ["noisy" if name == "x" else name for name in node.input]
+    nodes = [*noise, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, case.target)
+    with pytest.raises(
+        TargetError, match=r"target\.onnx: answers the same pictures otherwise each time .*evaluation mode"
+    ):
+        case.package(gate="full")
+    assert not case.out.exists()

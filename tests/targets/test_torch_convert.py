@@ -108,3 +108,30 @@ def test_ways_that_are_none_are_refused(tmp_path):
     made = convert(script, "onnx", script.complete_spec(SPEC), tmp_path)
     with pytest.raises(UsageError, match="ONNX targets are packaged as they are"):
         convert(made.target, "pt2", made.spec, tmp_path)
+
+
+class Looping(Plain):
+    """As many steps as its input wants: nothing an export can hold."""
+
+    def forward(self, x):
+        while float(x.abs().max()) > 100.0:
+            x = x / 2
+        return super().forward(x)
+
+
+class Noisy(Plain):
+    """Another answer each time."""
+
+    def forward(self, x):
+        return super().forward(x + torch.randn_like(x))
+
+
+def test_an_export_that_fails_is_told_once_and_by_us(tmp_path, capfd):
+    with pytest.raises(TargetError, match=r"cannot export it: Could not guard on data-dependent"):
+        converted(ModuleTarget(make(Looping)), SPEC, "pt2", tmp_path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_target_that_answers_at_random_is_not_called_a_bad_conversion(tmp_path):
+    with pytest.raises(TargetError, match="answers the same pictures otherwise each time"):
+        converted(ModuleTarget(make(Noisy)), SPEC, "pt2", tmp_path)

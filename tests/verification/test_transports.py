@@ -6,6 +6,7 @@ import contextlib
 import functools
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -362,3 +363,39 @@ def test_torchscript_files_run_where_torch_is(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         with open_at(f"file:{tmp_path}/m.pt") as client:
             assert [client.ask(picture(level)).top for level in (0, 255)] == [0, 9]
+
+
+@pytest.mark.parametrize(("scores", "kind"), [("1", "tuple"), ("logits", "dict"), (None, "list")])
+def test_a_torchscript_file_is_asked_for_the_scores_that_the_spec_names(
+    tmp_path: Path, scores: str | None, kind: str
+) -> None:
+    torch = pytest.importorskip("torch")
+
+    class Several(torch.nn.Module):
+        def forward(self, pixels):
+            told = -(pixels.mean(dim=[1, 2, 3])[:, None] - (torch.arange(10.0) / 10.0 + 0.05)).abs()
+            if kind == "tuple":
+                return -told, told
+            return {"features": -told, "logits": told} if kind == "dict" else [told]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.trace(Several(), torch.zeros(1, 3, 8, 8), strict=False).save(str(tmp_path / "m.pt"))
+    spec = SPEC.model_copy(update={"scores": scores})
+    with open_endpoint(f"file:{tmp_path}/m.pt", spec=spec, connection=PATIENCE) as client:
+        assert [client.ask(picture(level)).top for level in (0, 255)] == [0, 9]
+    if scores is not None:
+        astray = SPEC.model_copy(update={"scores": "7"})
+        with (
+            open_endpoint(f"file:{tmp_path}/m.pt", spec=astray, connection=PATIENCE) as client,
+            pytest.raises(BadAnswer, match=r"m\.pt: answers .*, expected a tensor of scores; name one as scores = "),
+        ):
+            client.ask(picture(0))
+
+
+def test_a_model_inside_an_archive_is_named_by_the_archive(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.mar", "w") as file:
+        file.writestr("model.onnx", b"\x08\x06")
+    with pytest.raises(TargetError, match=r"a\.mar \(model\.onnx\): onnxruntime cannot load it") as caught:
+        open_at(f"file:{tmp_path}/a.mar")
+    assert "/ptynet-" not in str(caught.value)

@@ -61,7 +61,7 @@ class FileTransport:
         self._folder = tempfile.TemporaryDirectory(prefix="ptynet-")
         try:
             self._model = _find_model(path, Path(self._folder.name))
-            self._engine = _open_engine(self._model, spec)
+            self._engine = _open_engine(self._model, spec, where=_shown(path, self._model))
             self._digest = _sha256(self._model)
         except BaseException:
             self._folder.cleanup()
@@ -92,21 +92,21 @@ class FileTransport:
 class TorchScriptEngine:
     """Runs a TorchScript file, where torch is installed; one thread, batches of one."""
 
-    def __init__(self, model: Path, spec: InputSpec) -> None:
+    def __init__(self, model: Path, spec: InputSpec, *, where: str) -> None:
         try:
             import torch  # noqa: PLC0415 -- the verifier runs where torch is not installed
         except ImportError:
             raise UsageError(
-                f"file:{model.name}: a TorchScript model needs torch: pip install 'ptynet-plugin[package]'"
+                f"file:{where}: a TorchScript model needs torch: pip install 'ptynet-plugin[package]'"
             ) from None
-        self._torch, self._where, self._spec = torch, model, spec
+        self._torch, self._where, self._spec = torch, where, spec
         try:
             with warnings.catch_warnings():  # TorchScript is deprecated, and is what the field has deployed
                 warnings.simplefilter("ignore", DeprecationWarning)
                 loaded = torch.jit.load(str(model), map_location="cpu")  # type: ignore[no-untyped-call]
             self._module = loaded.eval()
         except (RuntimeError, ValueError, OSError) as error:
-            raise TargetError(f"{model}: torch cannot load it: {str(error).strip().splitlines()[0]}") from error
+            raise TargetError(f"{where}: torch cannot load it: {str(error).strip().splitlines()[0]}") from error
 
     @property
     def name(self) -> str:
@@ -122,11 +122,7 @@ class TorchScriptEngine:
             raise TargetError(
                 f"{self._where}: torch refuses the pictures: {str(error).strip().splitlines()[-1]}"
             ) from error
-        if isinstance(answer, tuple | list) and answer:
-            answer = answer[0]
-        if not hasattr(answer, "numpy"):
-            raise TargetError(f"{self._where}: answers a {type(answer).__name__}, expected a tensor of scores")
-        return np.asarray(answer.numpy())
+        return np.asarray(_scores_of(answer, self._spec.scores, where=self._where).numpy())
 
     def values(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Answer pictures; there are no inner tensors."""
@@ -137,15 +133,39 @@ class TorchScriptEngine:
         del self._module
 
 
-def _open_engine(model: Path, spec: InputSpec) -> Engine:
+def _scores_of(answer: Any, wanted: str | None, *, where: str) -> Any:
+    """Find the scores in an answer: at the place or key the spec names; else the only tensor, or a tuple's first."""
+    if hasattr(answer, "numpy"):
+        return answer
+    named: dict[str, Any] = {}
+    if isinstance(answer, dict):
+        named = {str(key): part for key, part in answer.items()}
+    elif isinstance(answer, tuple | list):
+        named = {str(place): part for place, part in enumerate(answer)}
+        named |= dict(zip(getattr(answer, "_fields", ()), answer, strict=False))
+    tensors = {name: part for name, part in named.items() if hasattr(part, "numpy")}
+    if wanted in tensors:
+        return tensors[str(wanted)]
+    if len(tensors) == 1 or (tensors and isinstance(answer, tuple | list) and not str(wanted).isdigit()):
+        return next(iter(tensors.values()))
+    listed = ", ".join(tensors) or f"a {type(answer).__name__}"
+    raise TargetError(f'{where}: answers {listed}, expected a tensor of scores; name one as scores = "..." in a --spec')
+
+
+def _shown(path: Path, model: Path) -> str:
+    """Name a model as the user knows it: by the archive he gave, not by where it was unpacked."""
+    return str(path) if path == model else f"{path} ({model.name})"
+
+
+def _open_engine(model: Path, spec: InputSpec, *, where: str) -> Engine:
     if model.suffix == ".onnx":
-        return OnnxEngine(model, spec, batch=1)
+        return OnnxEngine(model, spec, batch=1, where=where)
     if model.suffix == ".pt2":
         raise UsageError(
-            f"file:{model.name}: torch unpickles a .pt2, which runs a stranger's code; serve it (ptynet serve) and ask it "
+            f"file:{where}: torch unpickles a .pt2, which runs a stranger's code; serve it (ptynet serve) and ask it "
             "over the network"
         )
-    return TorchScriptEngine(model, spec)
+    return TorchScriptEngine(model, spec, where=where)
 
 
 def _find_model(path: Path, scratch: Path) -> Path:
