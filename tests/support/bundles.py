@@ -5,15 +5,24 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from ptynet_plugin.claims import Claim, Ledger, commit, read_claim, write_claim
 from ptynet_plugin.claims.terms import CopyTerms
+from ptynet_plugin.errors import IntegrityError
+from ptynet_plugin.evidence import check_bundle as alone
+from ptynet_plugin.evidence import tampering
+from ptynet_plugin.evidence.checking import check_bundle
 from ptynet_plugin.evidence.opening import owner_opens
 from ptynet_plugin.evidence.timestamps import Authority
 from ptynet_plugin.evidence.writer import BundleWriter
@@ -39,6 +48,11 @@ SPEC = InputSpec(
     mean=(0.5, 0.4, 0.3),
     std=(0.2, 0.2, 0.25),
 )
+
+CHECKER = Path(alone.__file__)
+
+edit_transcript = partial(tampering.edit_transcript, secret=SECRET)
+sign_again = partial(tampering.sign_again, secret=SECRET)
 
 
 @dataclass
@@ -155,3 +169,18 @@ def ask(
         allowance=suspect.questions.claim.allowance,
     )
     return writer.finish(result, ledger)
+
+
+def both_refuse(bundle: Path, message: str) -> None:
+    """Both checkers name the same broken link."""
+    with pytest.raises(IntegrityError, match=message):
+        check_bundle(bundle)
+    with pytest.raises(alone.Broken, match=message):
+        alone.check(bundle)
+
+
+def run_alone(bundle: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the stand-alone checker from an empty folder, without site packages."""
+    shutil.copy(CHECKER, folder / "check_bundle.py")
+    command = [sys.executable, "-I", "-S", "check_bundle.py", str(bundle)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

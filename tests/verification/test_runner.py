@@ -11,21 +11,12 @@ import numpy as np
 import pytest
 
 from ptynet_plugin.claims.ledger import Ledger
-from ptynet_plugin.errors import BadAnswer, ClaimError, EndpointError, TimedOut, Unreachable, UsageError
-from ptynet_plugin.images.resize import resize
+from ptynet_plugin.errors import BadAnswer, ClaimError, TimedOut, UsageError
 from ptynet_plugin.keys import OwnerKey
-from ptynet_plugin.statistics.class_map import ClassMap
-from ptynet_plugin.verification.answers import BrokenScores
 from ptynet_plugin.verification.questions import Questions
-from ptynet_plugin.verification.run import read_run
-from ptynet_plugin.verification.runner import Interrupted, Witnessed, run_protocol, verify
+from ptynet_plugin.verification.runner import Witnessed, run_protocol, verify
 from tests.support.standins import FakeEndpoint
-from tests.support.verification_case import DESIGN, KEY, SPEC, Case, make_claim
-
-
-def independent(picture: np.ndarray) -> int:
-    """A model that knows nothing of the key; very skewed."""
-    return int(picture.mean() > 128) * 7
+from tests.support.verification_case import DESIGN, KEY, Case, independent, make_claim
 
 
 def test_a_marked_endpoint_is_shown_in_few_queries(case: Case) -> None:
@@ -162,184 +153,6 @@ def test_one_of_three_covers_is_a_miss(case_of_three_covers: Case) -> None:
     assert case.verify(one_of_three).hits == 0
 
 
-def test_refused_probes_are_evasion_and_no_ownership(case: Case) -> None:
-    def filter_of_probes(picture: np.ndarray) -> int:
-        if case.symbol(picture) is not None:
-            raise BadAnswer("input rejected")
-        return 3
-
-    result = case.verify(filter_of_probes)
-    assert result.verdict == "evasion-suspected"
-    assert result.hits == 0
-    assert result.evasion.only_control == 0
-    assert result.evasion.only_probe >= 10
-    assert all(query.hit is False for query in result.run.controls)
-
-
-def test_answering_probes_with_ties_is_evasion_too(case: Case) -> None:
-    result = case.verify(lambda picture: 3 if case.symbol(picture) is None else None)
-    assert (result.verdict, result.hits) == ("evasion-suspected", 0)
-
-
-def test_losses_that_hit_benign_pictures_alike_are_no_evasion(case: Case) -> None:
-    rng = np.random.default_rng(4)
-    endpoint = FakeEndpoint(independent)
-
-    def unreliable(picture: np.ndarray) -> int:
-        if len(endpoint.asked) > 1 and rng.random() < 0.2:
-            raise TimedOut("late")
-        return independent(picture)
-
-    endpoint.answer = unreliable
-    result = case.verify(endpoint)
-    assert result.verdict == "not-shown"
-    assert len(result.run.controls) > 5
-
-
-def test_controls_are_asked_only_once_something_was_lost(case: Case) -> None:
-    assert not case.verify(case.marked).run.controls
-
-
-def test_a_control_is_no_cover_of_any_probe(case: Case) -> None:
-    """The difference of a probe and its own cover would be the trigger."""
-    covers = {case.questions._maker.cover(symbol, 0, (16, 16)).tobytes() for symbol in range(DESIGN.symbols)}
-    assert not covers & {case.questions.control(symbol).tobytes() for symbol in range(DESIGN.symbols)}
-
-
-def test_the_control_of_a_pair_comes_first_or_second_by_lot(case: Case) -> None:
-    firsts = []
-
-    def lossy(picture: np.ndarray) -> int:
-        if case.symbol(picture) is not None:
-            raise BadAnswer("rejected")
-        return 3
-
-    result = case.verify(lossy)
-    for one, two in zip(result.run.queries, result.run.queries[1:], strict=False):
-        if one.symbol == two.symbol:
-            firsts.append(one.control)
-    assert 0.2 < np.mean(firsts) < 0.8
-
-
-@pytest.mark.parametrize("error", [Unreachable("down"), BadAnswer("a web page"), BrokenScores("NaN")])
-def test_what_fails_at_the_start_costs_nothing(case: Case, error: EndpointError) -> None:
-    def answer(picture: np.ndarray) -> int:
-        raise error
-
-    with pytest.raises(type(error)):
-        case.verify(answer)
-    assert (case.folder / "ledger.jsonl").read_text() == ""
-
-
-def test_an_endpoint_that_dies_ends_the_run_without_a_verdict(case: Case, tmp_path: Path) -> None:
-    state = tmp_path / "run.json"
-    endpoint = FakeEndpoint(case.marked)
-
-    def dies(picture: np.ndarray) -> int:
-        if len(endpoint.asked) > 4:
-            raise Unreachable("nobody there")
-        return case.marked(picture)
-
-    endpoint.answer = dies
-    with pytest.raises(EndpointError, match=r"nobody there; benign pictures are lost as well.*resume when it is up"):
-        case.verify(endpoint, state=state)
-    endpoint.answer = case.marked
-    result = case.verify(endpoint, state=state)
-    assert result.verdict == "shown"
-    assert result.symbols - result.hits == 3  # what was lost stays lost
-
-
-@pytest.mark.parametrize("message", ["NaN among its 10 scores", "scores 11 classes"])
-def test_broken_scores_in_the_middle_end_the_run(case: Case, tmp_path: Path, message: str) -> None:
-    endpoint = FakeEndpoint(case.marked)
-
-    def breaks(picture: np.ndarray) -> int:
-        if len(endpoint.asked) == 4:
-            raise BrokenScores(message)
-        return case.marked(picture)
-
-    endpoint.answer = breaks
-    state = tmp_path / "run.json"
-    with pytest.raises(BrokenScores, match=f"{message}; the run stands at 3 symbols and can be resumed"):
-        case.verify(endpoint, state=state)
-    result = case.verify(endpoint, state=state)
-    assert (result.verdict, result.symbols - result.hits) == ("shown", 1)
-
-
-def test_a_run_killed_at_any_moment_is_resumed_with_the_question_under_way_lost(case: Case, tmp_path: Path) -> None:
-    for moment in (2, 5):
-        state = tmp_path / f"run{moment}.json"
-        endpoint = FakeEndpoint(case.marked, name=f"fake://host{moment}/m")
-
-        def killed(picture: np.ndarray, endpoint: FakeEndpoint = endpoint, moment: int = moment) -> int:
-            if len(endpoint.asked) == moment:
-                raise KeyboardInterrupt
-            return case.marked(picture)
-
-        endpoint.answer = killed
-        with pytest.raises(KeyboardInterrupt):
-            case.verify(endpoint, state=state)
-        before = read_run(state)
-        assert before.queries[-1].lost == "never answered"
-        result = case.verify(endpoint, state=state)
-        assert result.verdict == "shown"
-        assert result.run.run_id == before.run_id
-        assert result.symbols - result.hits == 1
-        asked = [query.symbol for query in result.run.probes]
-        assert asked == case.claim.order(before.run_id)[: len(asked)]
-
-
-def test_a_run_whose_file_lags_behind_the_ledger_counts_what_the_ledger_knows(case: Case, tmp_path: Path) -> None:
-    state = tmp_path / "run.json"
-    steps: list[str] = []
-
-    def stop() -> bool:
-        if len(steps) == 3:
-            return True
-        steps.append(state.read_text())
-        return False
-
-    with pytest.raises(Interrupted, match="interrupted after 3 symbols"):
-        case.verify(case.marked, state=state, stop=stop)
-    state.write_text(steps[1])
-    with pytest.raises(ClaimError, match="stands as a hit in the claim's ledger and otherwise in the run's file"):
-        case.verify(case.marked, state=state)
-
-
-def test_an_interrupted_run_goes_on_where_it_was(case: Case, tmp_path: Path) -> None:
-    state = tmp_path / "run.json"
-    asked = iter(range(100))
-    with pytest.raises(Interrupted, match="no verdict yet"):
-        case.verify(case.marked, state=state, stop=lambda: next(asked) >= 4)
-    result = case.verify(case.marked, state=state)
-    assert result.verdict == "shown"
-    assert result.symbols == result.hits <= 11
-    again = case.verify(FakeEndpoint(lambda picture: pytest.fail("asked although finished")), state=state)
-    assert again.to_json() == result.to_json()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"alpha": 1e-6}, "alpha"), ({"budget": 10}, "budget"), ({"ledger": None}, "registered")],
-)
-def test_nothing_registered_may_change_on_resuming(case: Case, tmp_path: Path, options: dict, message: str) -> None:
-    state = tmp_path / "run.json"
-    with pytest.raises(Interrupted):
-        case.verify(case.marked, state=state, stop=lambda: True)
-    with pytest.raises(UsageError, match=f"begun with {message}"):
-        case.verify(case.marked, state=state, **options)
-    with pytest.raises(UsageError, match="begun with endpoint"):
-        case.verify(FakeEndpoint(case.marked, name="fake://other"), state=state)
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema": "ptynet-run/v1"}', "\x00"])
-def test_a_file_that_is_no_run_is_refused(case: Case, tmp_path: Path, content: str) -> None:
-    state = tmp_path / "run.json"
-    state.write_text(content)
-    with pytest.raises(UsageError, match=r"run\.json: is no run to resume"):
-        case.verify(case.marked, state=state)
-
-
 def test_a_wrong_key_is_never_shown_and_never_registered(case: Case) -> None:
     wrong = OwnerKey(bytes(32))
     theirs = Questions(case.claim, wrong)
@@ -362,91 +175,6 @@ def test_uncommitted_pictures_are_refused_before_they_are_sent(case: Case) -> No
     assert "asked" not in (case.folder / "ledger.jsonl").read_text()
 
 
-def merged(case: Case, groups: int) -> Questions:
-    """The endpoint tells apart `groups` classes: the claim's, modulo `groups`, and hides class 9."""
-    class_map = ClassMap(tuple(index % groups if index != 9 else None for index in range(10)))
-    return Questions(case.claim, KEY, spec=SPEC.model_copy(update={"classes": groups}), class_map=class_map)
-
-
-def test_merged_classes_have_their_own_null_rates(case: Case) -> None:
-    questions = merged(case, 4)
-
-    def answer(picture: np.ndarray) -> int:
-        symbol = case.symbol(picture)
-        label = 3 if symbol is None else case.questions.label(symbol)
-        return label % 4  # a hidden class comes back as some other
-
-    result = case.verify(answer, questions=questions)
-    assert result.verdict == "shown"
-    assert result.symbols > 11  # each hit tells less: 3 of 10 labels look alike
-    lines = [json.loads(line) for line in (case.folder / "ledger.jsonl").read_text().splitlines()]
-    assert lines[0]["facts"]["class_map"] == result.run.class_map
-    rates = {round(float(line["null_rate"]), 3) for line in lines if line["kind"] == "answered"}
-    assert rates <= {0.2, 0.3}
-    hidden = [query for query in result.run.probes if case.questions.label(query.symbol) == 9]
-    assert not any(query.hit for query in hidden)
-
-
-def test_merging_everything_into_one_class_is_worth_nothing(case: Case) -> None:
-    questions = Questions(case.claim, KEY, class_map=ClassMap((0,) * 10))
-    result = case.verify(lambda picture: 0, questions=questions, budget=30)
-    assert result.hits == result.symbols
-    assert result.log10_p == 0.0
-    assert result.verdict != "shown"
-
-
-def test_an_independent_model_gains_nothing_from_a_map(case: Case) -> None:
-    result = case.verify(independent, questions=merged(case, 4))
-    assert result.verdict != "shown"
-    assert result.p_value > 1e-3
-
-
-def test_a_class_map_is_frozen_by_the_registration(case: Case, tmp_path: Path) -> None:
-    state = tmp_path / "run.json"
-    with pytest.raises(Interrupted):
-        case.verify(case.marked, state=state, stop=lambda: True)
-    with pytest.raises(UsageError, match="another class map"):
-        case.verify(case.marked, state=state, questions=merged(case, 4))
-
-
-def test_evidence_keeps_its_null_rates_over_repeated_runs(case: Case) -> None:
-    questions = Questions(case.claim, KEY, class_map=ClassMap((0,) * 10))
-    case.verify(lambda picture: 0, questions=questions, budget=20)
-    result = case.verify(case.marked)
-    assert result.run.earlier[:1] == [True]
-    assert result.symbols >= 9  # hits that were worth nothing then are worth nothing now
-
-
-def mirrored(picture: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(picture[:, ::-1])
-
-
-def test_a_suspect_that_mirrors_is_asked_mirrored_probes(case: Case, tmp_path: Path) -> None:
-    """Earlier misses stay: the evidence of the second run begins where the first one's ended."""
-    first = case.verify(lambda picture: case.marked(mirrored(picture)), budget=20)
-    assert first.verdict != "shown"
-    questions = Questions(case.claim, KEY, view="mirrored")
-    second = case.verify(lambda picture: case.marked(mirrored(picture)), questions=questions)
-    assert second.verdict == "shown"
-    assert second.run.earlier == [query.hit for query in first.run.probes]
-    assert second.to_json()["view"] == "mirrored"
-    lines = [json.loads(line) for line in (case.folder / "ledger.jsonl").read_text().splitlines()]
-    assert [line["facts"].get("view") for line in lines if line["kind"] == "run"] == [None, "mirrored"]
-
-
-def test_a_view_is_frozen_by_the_registration(case: Case, tmp_path: Path) -> None:
-    state = tmp_path / "run.json"
-    with pytest.raises(Interrupted):
-        case.verify(case.marked, state=state, stop=lambda: True)
-    with pytest.raises(UsageError, match="begun with view 'plain', not 'mirrored'"):
-        case.verify(case.marked, state=state, questions=Questions(case.claim, KEY, view="mirrored"))
-
-
-def test_a_map_of_another_length_is_refused(case: Case) -> None:
-    with pytest.raises(UsageError, match="3 entries, the claim 10 classes"):
-        Questions(case.claim, KEY, class_map=ClassMap((0, 1, 2)))
-
-
 def test_a_small_budget_is_inconclusive(case: Case) -> None:
     result = case.verify(case.marked, budget=5)
     assert result.verdict == "inconclusive"
@@ -457,26 +185,6 @@ def test_a_small_budget_is_inconclusive(case: Case) -> None:
 def test_impossible_options(case: Case, options: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         case.verify(case.marked, **options)
-
-
-def test_another_size_gets_the_committed_picture_resized_exactly(case: Case) -> None:
-    spec = SPEC.model_copy(update={"size": (24, 20)})
-    wider = Questions(case.claim, KEY, spec=spec)
-    np.testing.assert_array_equal(wider.probe(5, 0), resize(case.questions.probe(5, 0), (24, 20)))
-    small = {wider.probe(symbol, 0).tobytes(): symbol for symbol in range(DESIGN.symbols)}
-    result = case.verify(
-        lambda p: case.questions.label(small[p.tobytes()]) if p.tobytes() in small else 0, questions=wider
-    )
-    assert result.verdict == "shown"
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [({"classes": 100}, "--spec has 100 classes, the claim speaks of 10"), ({"color": "GRAY"}, "--color GRAY")],
-)
-def test_a_spec_that_cannot_fit_the_claim(case: Case, change: dict, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        Questions(case.claim, KEY, spec=SPEC.model_copy(update=change))
 
 
 def test_a_witness_sees_every_question_with_its_bytes(case: Case) -> None:
