@@ -14,8 +14,9 @@ import onnxruntime
 import torch
 
 from model_store_tools.audit.attacks import Suite, attacks_of
-from model_store_tools.audit.contract import Attack, Pictures
+from model_store_tools.audit.contract import Artefact, Attack, Pictures
 from model_store_tools.audit.engines import agreement
+from model_store_tools.audit.journal import Journal, digest_of
 from model_store_tools.audit.price import Price, measure_price
 from model_store_tools.audit.rehearsal import Rehearsal
 from model_store_tools.audit.shares import Shares, shares_from
@@ -26,6 +27,7 @@ from ptynet_plugin.claims.claim import Claim
 from ptynet_plugin.errors import ClaimError, UsageError
 from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.network.weights import Network
+from ptynet_plugin.verification.result import VerificationResult
 
 __all__ = ["SCHEMA", "Audit", "Effort", "audit_archive"]
 
@@ -70,7 +72,7 @@ class Audit:
         price: Imperceptibility and cost.
         rows: One per attack.
         seed: As given.
-        seconds: Of everything.
+        seconds: Of everything, earlier parts of an audit that was carried on included.
         machine: Processor, Python and libraries.
     """
 
@@ -145,6 +147,7 @@ def audit_archive(
     effort: Effort,
     *,
     covers: Sequence[Pictures] | None = None,
+    resume: Path | None = None,
     tell: Callable[[str], None] = lambda name: None,
 ) -> Audit:
     """Attack an archive.
@@ -156,13 +159,14 @@ def audit_archive(
         network: The mark's trained network, for its cost.
         effort: How much is tried.
         covers: The owner's own covers, as at packaging.
+        resume: Where rows are kept as they are measured; those found there are not measured again.
         tell: Called with what runs now.
 
     Raises:
         ArchiveError: The archive cannot be read.
         IntegrityError: It is not what its manifest says.
         ClaimError: The claim is another model's, or the key another claim's.
-        UsageError: The suite needs data and there is none, or the data cannot be used.
+        UsageError: The suite needs data and there is none, or the data cannot be used; or `resume` is another audit's.
     """
     started = time.monotonic()
     if effort.suite == "full" and effort.data is None and effort.attacks is None:
@@ -186,20 +190,34 @@ def audit_archive(
             class_names=stolen.class_names,
         )
         held_out = shares.held_out
+        subject: dict[str, str | int] = {
+            "archive": stolen.digest,
+            "seed": effort.seed,
+            "thief": digest_of(shares.thief),
+            "held_out": digest_of(held_out),
+        }
+        journal = Journal.open(resume, subject)
         baseline = evidence_of(rehearsal.verify(stolen.artefact))
         tensors = len(stolen.manifest.target.tensors)
         price = measure_price(stolen.artefact, network, held_out.pictures, tensors=tensors, folder=folder)
         attacks = effort.attacks or attacks_of(effort.suite, real_data=effort.data is not None)
-        mirrored = Rehearsal(claim, key, covers=covers, view="mirrored")
+
+        def counter(artefact: Artefact, view: str) -> VerificationResult:
+            return Rehearsal(claim, key, covers=covers, view=view).verify(artefact)
+
         rows = run_suite(
             stolen.artefact,
-            attacks,
+            [attack for attack in attacks if attack.name not in journal.rows],
             shares,
             rehearsal.verify,
-            counter=mirrored.verify,
+            counter=counter,
             seed=effort.seed,
             tell=tell,
         )
+        begun = time.monotonic()
+        for row in rows:
+            journal.keep(row, spent=time.monotonic() - begun)
+            begun = time.monotonic()
         return Audit(
             archive=archive.name,
             digest=stolen.digest,
@@ -209,9 +227,9 @@ def audit_archive(
             accuracy=agreement(stolen.artefact, held_out.pictures, held_out.labels),
             baseline=baseline,
             price=price,
-            rows=tuple(rows),
+            rows=tuple(journal.rows[attack.name] for attack in attacks),
             seed=effort.seed,
-            seconds=time.monotonic() - started,
+            seconds=journal.spent + time.monotonic() - started,
             machine=_machine(),
         )
 
@@ -239,6 +257,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "kept": _rounded(row.kept, 4),
         **evidence,
         "seconds": round(row.seconds, 2),
+        "processor_seconds": round(row.processor, 2),
         "pictures": row.pictures,
         "note": row.note,
         "answer": row.answer,

@@ -158,7 +158,7 @@ class Attack:
         quick: Whether the quick suite holds it.
         needs_data: Whether it makes sense with real pictures only; without them it is left out.
         answer: What the owner can do about it where it succeeds.
-        mirrors: Whether what it makes mirrors pictures, so that the owner's answer is to ask mirrored probes.
+        view: What it does to pictures, where the owner can undo that in what he asks: as `verify --view`; "" elsewhere.
     """
 
     name: str
@@ -169,4 +169,4 @@ class Attack:
     quick: bool = False
     needs_data: bool = False
     answer: str = ""
-    mirrors: bool = False
+    view: str = ""

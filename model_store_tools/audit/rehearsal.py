@@ -24,7 +24,6 @@ from ptynet_plugin.verification.connection import Connection
 from ptynet_plugin.verification.endpoint import EndpointInfo, Exchange, Picture
 from ptynet_plugin.verification.questions import Questions
 from ptynet_plugin.verification.result import VerificationResult
-from ptynet_plugin.verification.run import View
 from ptynet_plugin.verification.runner import run_protocol
 
 __all__ = ["Rehearsal"]
@@ -39,7 +38,7 @@ class Rehearsal:
         covers: The owner's own covers, as at packaging.
         alpha: Level of each run, as `verify --alpha`.
         budget: Most probes of each run.
-        view: How the committed pictures are shown, as `verify --view`.
+        view: What artefacts are taken to do to pictures, as `verify --view`.
 
     Raises:
         ClaimError: The key did not make the claim: nothing could ever be shown.
@@ -53,7 +52,7 @@ class Rehearsal:
         covers: Sequence[Pictures] | None = None,
         alpha: float | None = None,
         budget: int | None = None,
-        view: View = "plain",
+        view: str = "plain",
     ) -> None:
         self._questions = Questions(claim, key, pictures=covers, view=view)
         self._alpha, self._budget = alpha, budget

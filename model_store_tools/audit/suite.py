@@ -38,6 +38,8 @@ LONGEST_REASON = 300
 
 Result = Literal["survived", "mark-lost", "model-lost", "attack-failed", "refused"]
 Verify = Callable[[Artefact], VerificationResult]
+Counter = Callable[[Artefact, str], VerificationResult]
+"""Asks under a view, see `Attack.view`."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,14 @@ class Attempt:
     Attributes:
         outcome: What it made; None where it failed.
         seconds: What it took, by the clock.
+        processor: What it took of processors: on a busy machine less than by the clock, with several threads more.
         failure: Why it failed; "" where it did not.
         refused: Whether it said itself that it does not apply.
     """
 
     outcome: Outcome | None
     seconds: float
+    processor: float
     failure: str = ""
     refused: bool = False
 
@@ -87,7 +91,8 @@ class Row:
         accuracy: On held-out pictures after the attack; None where it could not be measured.
         kept: The same over the accuracy before.
         evidence: What `verify` said; None where nothing could be asked.
-        seconds: The attacker's time.
+        seconds: The attacker's time, by the clock.
+        processor: Seconds of processors in it.
         pictures: The attacker's pictures.
         note: The attack's own, or why it failed.
         answer: What the owner can do about it.
@@ -102,6 +107,7 @@ class Row:
     kept: float | None
     evidence: Evidence | None
     seconds: float
+    processor: float
     pictures: int
     note: str
     answer: str
@@ -113,7 +119,7 @@ def run_suite(
     shares: Shares,
     verify: Verify,
     *,
-    counter: Verify | None = None,
+    counter: Counter | None = None,
     seed: int = 0,
     tell: Callable[[str], None] = lambda name: None,
 ) -> Iterator[Row]:
@@ -124,7 +130,7 @@ def run_suite(
         attacks: Which.
         shares: The thief's pictures and the held-out ones.
         verify: Asks an artefact for the mark, see `Rehearsal.verify`.
-        counter: Asks with mirrored probes what mirrors pictures.
+        counter: Asks under an attack's own view what hides the mark from plain questions.
         seed: For all randomness of the attacks.
         tell: Called with the name of the attack about to run.
 
@@ -149,18 +155,20 @@ def attempt(attack: Attack, stolen: Artefact, share: Share, *, folder: Path, see
         folder: Where it may write; the outcome's model lies there and is gone when the folder is.
         seed: Its only randomness.
     """
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
+    outcome, failure, refused = None, "", False
     try:
         outcome = attack.run(stolen, share, folder=folder, seed=seed)
     except AttackRefused as error:
-        return Attempt(None, time.perf_counter() - started, _reason(error), refused=True)
+        failure, refused = _reason(error), True
     except Exception as error:  # noqa: BLE001 -- an attack that crashes is a row of the table, see the module
-        return Attempt(None, time.perf_counter() - started, _reason(error))
-    return Attempt(outcome, time.perf_counter() - started)
+        failure = _reason(error)
+    seconds, processor = time.perf_counter() - started, time.process_time() - worked
+    return Attempt(outcome, seconds, processor, failure, refused)
 
 
 def judge(
-    attack: Attack, tried: Attempt, held_out: Share, verify: Verify, *, before: float, counter: Verify | None = None
+    attack: Attack, tried: Attempt, held_out: Share, verify: Verify, *, before: float, counter: Counter | None = None
 ) -> Row:
     """Measure what an attempt left.
 
@@ -178,7 +186,7 @@ def judge(
     try:
         accuracy = agreement(outcome.artefact, held_out.pictures, held_out.labels)
         evidence = evidence_of(verify(outcome.artefact))
-        note = outcome.note or _countered(attack, outcome.artefact, counter)
+        note = outcome.note or ("" if evidence.verdict == "shown" else _countered(attack, outcome.artefact, counter))
     except Exception as error:  # noqa: BLE001 -- what cannot be asked proves nothing about the mark
         return _row(attack, tried, "attack-failed", note=f"what it made cannot be asked: {_reason(error)}")
     kept = accuracy / before if before else None
@@ -187,11 +195,11 @@ def judge(
     return _row(attack, tried, result, accuracy=accuracy, kept=kept, evidence=evidence, note=note)
 
 
-def _countered(attack: Attack, artefact: Artefact, counter: Verify | None) -> str:
-    if not attack.mirrors or counter is None:
+def _countered(attack: Attack, artefact: Artefact, counter: Counter | None) -> str:
+    if not attack.view or counter is None:
         return ""
-    answered = counter(artefact)
-    return f"with --view mirrored: {answered.verdict}, {answered.queries} queries"
+    answered = counter(artefact, attack.view)
+    return f"with --view {attack.view}: {answered.verdict}, {answered.queries} queries"
 
 
 def _result(evidence: Evidence, *, lost: float) -> Result:
@@ -225,6 +233,7 @@ def _row(
         kept=kept,
         evidence=evidence,
         seconds=tried.seconds,
+        processor=tried.processor,
         pictures=tried.outcome.pictures if tried.outcome else 0,
         note=note,
         answer=attack.answer,

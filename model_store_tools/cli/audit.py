@@ -37,6 +37,10 @@ def audit(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
         str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - for standard output.")
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML page with plots.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Keep rows in this file as they are measured; a stopped audit is carried on from it."),
+    ] = None,
 ) -> int:
     """Attack ARCHIVE. Exit 0: every promise kept, 1: one broken, 2: could not be done, 3: a promised attack failed to run."""
     from rich.console import Console  # noqa: PLC0415 -- a light start for the other verbs
@@ -65,6 +69,7 @@ def audit(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
             network,
             effort,
             covers=own,
+            resume=resume,
             tell=lambda name: status.update(f"attacking: {name}"),
         )
     if report is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -62,8 +62,10 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
         typer.Option(help="JSON list: for each class of the claim the endpoint's class, by number or name, or null."),
     ] = None,
     view: Annotated[
-        Literal["plain", "mirrored"],
-        typer.Option(help="mirrored: for a suspect that mirrors pictures before its model."),
+        str,
+        typer.Option(
+            help="What the suspect does to pictures: mirrored, turned:DEGREES, cropped:L,T,R,B in per cent, joined by +."
+        ),
     ] = "plain",
     evidence: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a signed evidence bundle; its leaves are spent by that.")

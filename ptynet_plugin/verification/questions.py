@@ -17,12 +17,12 @@ from ptynet_plugin.claims.leaves import leaf, pixels_digest
 from ptynet_plugin.errors import ClaimError, UsageError
 from ptynet_plugin.images.probes import ProbeMaker
 from ptynet_plugin.images.resize import resize
+from ptynet_plugin.images.views import View
 from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.spec import InputSpec
 from ptynet_plugin.statistics.class_map import ClassMap
 from ptynet_plugin.verification.endpoint import Picture
 from ptynet_plugin.verification.pictures import adapt_channels
-from ptynet_plugin.verification.run import View
 
 __all__ = ["PictureSource", "Questions"]
 
@@ -47,16 +47,16 @@ class Questions:
         pictures: The owner's own covers, as at packaging; None for procedural ones.
         class_map: What the endpoint answers for each class of the claim, where it merged, renumbered or hides classes.
         benign: Ordinary pictures to ask as controls, each (height, width, 1 or 3); covers that no probe has where None.
-        view: How committed pictures are shown: "plain", or "mirrored" to a suspect that mirrors what it is sent.
+        view: What the suspect does to pictures before its model, see `View`: committed pictures are sent so that this is undone.
 
     Attributes:
         spec: What the suspect reads.
         owned: Whether the key made the claim.
         class_map: As given.
-        view: As given.
+        view: Its one name.
 
     Raises:
-        UsageError: The suspect's spec has another number of classes or cannot show the mark's colors.
+        UsageError: There is no such view; or the suspect's spec has another number of classes or cannot show the mark's colors.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class Questions:
         pictures: Sequence[Picture] | None = None,
         class_map: ClassMap | None = None,
         benign: Sequence[Picture] | None = None,
-        view: View = "plain",
+        view: str = "plain",
     ) -> None:
         if benign is not None and not len(benign):
             raise UsageError("the list of benign pictures is empty; give at least one, or none at all")
         terms = claim.terms
         secret = key.epoch_secret(terms.epoch)
         self.claim, self.spec = claim, spec or terms.spec
-        self.class_map, self.view, self._benign = class_map, view, benign
+        self.class_map, self.view, self._benign = class_map, View.named(view).name, benign
         if class_map is None and self.spec.classes not in (None, terms.classes):
             raise UsageError(f"--spec has {self.spec.classes} classes, the claim speaks of {terms.classes}")
         if class_map is not None and len(class_map.to_endpoint) != terms.classes:
@@ -175,7 +175,7 @@ class Questions:
         return self._made[1]
 
     def _shown(self, picture: Picture) -> Picture:
-        return np.ascontiguousarray(picture[:, ::-1]) if self.view == "mirrored" else picture
+        return View.named(self.view).undo(picture)
 
     def _adapted(self, picture: Picture) -> Picture:
         shaped = picture if picture.shape[:2] == self._size else resize(picture, self._size)

@@ -15,7 +15,7 @@ from ptynet_plugin.claims.ledger import Ledger, Run
 from ptynet_plugin.errors import ClaimError, UsageError
 from ptynet_plugin.statistics.class_map import ClassMap
 from ptynet_plugin.statistics.decision import alpha_of_test
-from ptynet_plugin.verification.run import NEVER_ANSWERED, Query, RunState, SymbolOutcome, View, symbol_outcomes
+from ptynet_plugin.verification.run import NEVER_ANSWERED, Query, RunState, SymbolOutcome, symbol_outcomes
 
 __all__ = ["DEFAULT_ALPHA", "DEFAULT_BUDGET", "Registration", "begin", "resume"]
 
@@ -99,7 +99,7 @@ def begin(
     budget: int | None,
     ledger: Ledger | None,
     class_map: ClassMap | None = None,
-    view: View = "plain",
+    view: str = "plain",
     now: Callable[[], datetime],
 ) -> Registration:
     """Register a new run.
@@ -160,7 +160,7 @@ def resume(
     budget: int | None,
     ledger: Ledger | None,
     class_map: ClassMap | None = None,
-    view: View = "plain",
+    view: str = "plain",
 ) -> Registration:
     """Take up a run where it was interrupted; nothing that was registered may change.
 

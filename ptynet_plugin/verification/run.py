@@ -24,7 +24,6 @@ __all__ = [
     "Query",
     "RunState",
     "SymbolOutcome",
-    "View",
     "read_run",
     "symbol_outcomes",
     "write_run",
@@ -32,7 +31,6 @@ __all__ = [
 
 RUN_SCHEMA = "ptynet-run/v1"
 FILE_LIMIT = 64 << 20
-View = Literal["plain", "mirrored"]
 NEVER_ANSWERED = "never answered"
 
 
@@ -94,7 +92,7 @@ class RunState(BaseModel):
         class_map: What the endpoint answers for each class of the claim; None where they are the claim's classes.
         allowance: Bits by which the evidence must exceed the level before the run ends early; 0 where the raw level will do.
         beacon: Octets in hex of a public beacon round after the registration, on which the order depends too; "" without.
-        view: How the committed pictures are shown.
+        view: What the suspect is taken to do to pictures, and is undone in those it is sent; the name of a `View`.
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
@@ -117,7 +115,7 @@ class RunState(BaseModel):
     class_map: list[int | None] | None = None
     allowance: int = Field(default=0, ge=0, le=64)
     beacon: str = Field(default="", pattern=r"^(?:[0-9a-f]{2})*$")
-    view: View = "plain"
+    view: str = "plain"
 
     @property
     def probes(self) -> list[Query]:

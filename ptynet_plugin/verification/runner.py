@@ -38,7 +38,6 @@ from ptynet_plugin.verification.run import (
     Query,
     RunState,
     SymbolOutcome,
-    View,
     read_run,
     symbol_outcomes,
     write_run,
@@ -177,7 +176,7 @@ class _Terms(TypedDict):
     budget: int | None
     ledger: Ledger | None
     class_map: ClassMap | None
-    view: View
+    view: str
 
 
 class _Runner:

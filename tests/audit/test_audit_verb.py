@@ -30,6 +30,7 @@ FIELDS = {
     "queries": int,
     "hits": int,
     "seconds": float,
+    "processor_seconds": float,
     "pictures": int,
     "note": str,
     "answer": str,
@@ -72,6 +73,9 @@ def test_a_whole_audit(audit_case: AuditCase, tmp_path: Path) -> None:
     (flip,) = [row for row in found["robustness"] if row["attack"] == "flip"]
     assert flip["result"] == "mark-lost"
     assert flip["note"].startswith("with --view mirrored: shown, ")
+    (turned,) = [row for row in found["robustness"] if row["attack"] == "rotation 20"]
+    assert turned["result"] == "mark-lost"
+    assert turned["note"].startswith("with --view turned:20: shown, ")
     assert (found["promises_broken"], found["promises_unknown"]) == ([], [])
     assert found["true_labels"] is False
     page = (tmp_path / "a.html").read_text()

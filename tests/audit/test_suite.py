@@ -86,7 +86,7 @@ class Verdict:
 def test_the_rule_of_the_sok(verdict: str, lost: float, true: bool, result: str, audit_case: AuditCase) -> None:
     """Mark lost and at most five points of accuracy; without true labels nobody knows the loss, and the thief wins."""
     held_out = replace(audit_case.shares.held_out, true=true)
-    tried = Attempt(Outcome(audit_case.artefact), 0.1)
+    tried = Attempt(Outcome(audit_case.artefact), 0.1, 0.1)
     row = judge(attack(nothing), tried, held_out, lambda artefact: Verdict(verdict), before=1.0 + lost)  # type: ignore[arg-type, return-value]
     assert row.result == result
     assert isinstance(row.evidence, Evidence)

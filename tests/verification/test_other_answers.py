@@ -88,6 +88,27 @@ def test_a_suspect_that_mirrors_is_asked_mirrored_probes(case: Case, tmp_path: P
     assert [line["facts"].get("view") for line in lines if line["kind"] == "run"] == [None, "mirrored"]
 
 
+@pytest.mark.parametrize("view", ["turned:180", "turned:180+mirrored"])
+def test_a_suspect_that_turns_is_asked_turned_probes(case: Case, view: str) -> None:
+    """Half a turn moves no grey level, so that this suspect knows its pictures by their bytes."""
+
+    def sees(picture: np.ndarray) -> np.ndarray:
+        upended = picture[::-1, ::-1]
+        return np.ascontiguousarray(mirrored(upended) if view.endswith("mirrored") else upended)
+
+    first = case.verify(lambda picture: case.marked(sees(picture)), budget=20)
+    assert first.verdict != "shown"
+    result = case.verify(lambda picture: case.marked(sees(picture)), questions=Questions(case.claim, KEY, view=view))
+    assert result.verdict == "shown"
+    assert result.to_json()["view"] == view
+    assert result.run.earlier == [query.hit for query in first.run.probes]
+
+
+def test_a_view_that_is_none_is_refused(case: Case) -> None:
+    with pytest.raises(UsageError, match="--view upended: 'upended' is nothing that can be undone"):
+        Questions(case.claim, KEY, view="upended")
+
+
 def test_a_view_is_frozen_by_the_registration(case: Case, tmp_path: Path) -> None:
     state = tmp_path / "run.json"
     with pytest.raises(Interrupted):

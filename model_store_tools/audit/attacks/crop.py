@@ -13,7 +13,7 @@ __all__ = ["ATTACKS"]
 
 SOURCE = "Guo et al., ICLR 2018"
 PROMISED_FROM = 0.8
-ANSWER = "nothing yet: training covers centred crops; the verdict is then not shown"
+ANSWER = "training covers centred crops down to 0.8; beyond them ask: ptynet verify --view {view}"
 
 
 def centre(picture: One, *, share: float) -> One:
@@ -29,6 +29,12 @@ def corner(picture: One, *, share: float) -> One:
     return seen_through(picture, (0, 0, width * share, height * share))
 
 
+def _cropped(left: float, right: float) -> str:
+    """Name the view of a part that is as high as it is wide, and as far from the top as from the left."""
+    start, end = round(100 * left), round(100 * right)
+    return f"cropped:{start},{start},{end},{end}"
+
+
 ATTACKS = (
     *(
         input_attack(
@@ -37,7 +43,8 @@ ATTACKS = (
             source=SOURCE,
             promised=share >= PROMISED_FROM,
             quick=share == PROMISED_FROM,
-            answer=ANSWER,
+            answer=ANSWER.format(view=_cropped((1 - share) / 2, (1 + share) / 2)),
+            view=_cropped((1 - share) / 2, (1 + share) / 2),
         )
         for share in (0.9, 0.8, 0.7)
     ),
@@ -46,7 +53,8 @@ ATTACKS = (
             f"crop {share:g} at a corner",
             to_each(partial(corner, share=share)),
             source=SOURCE,
-            answer=ANSWER,
+            answer=ANSWER.format(view=_cropped(0, share)),
+            view=_cropped(0, share),
         )
         for share in (0.9, 0.8)
     ),

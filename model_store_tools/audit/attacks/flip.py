@@ -24,4 +24,4 @@ def mirrored(seed: int) -> Filter:
     return mirror
 
 
-ATTACKS = (input_attack("flip", mirrored, source=SOURCE, quick=True, answer=ANSWER, mirrors=True),)
+ATTACKS = (input_attack("flip", mirrored, source=SOURCE, quick=True, answer=ANSWER, view="mirrored"),)

@@ -25,7 +25,7 @@ def input_attack(
     promised: bool = False,
     quick: bool = False,
     answer: str = "",
-    mirrors: bool = False,
+    view: str = "",
 ) -> Attack:
     """Make an attack of a filter.
 
@@ -36,13 +36,13 @@ def input_attack(
         promised: See `Attack`.
         quick: See `Attack`.
         answer: See `Attack`.
-        mirrors: See `Attack`.
+        view: See `Attack`.
     """
 
     def run(stolen: Artefact, share: Share, *, folder: Path, seed: int) -> Outcome:
         return Outcome(stolen.behind(make(seed)))
 
-    return Attack(name, "input", source, run, promised=promised, quick=quick, answer=answer, mirrors=mirrors)
+    return Attack(name, "input", source, run, promised=promised, quick=quick, answer=answer, view=view)
 
 
 def to_each(change: Callable[[One], One]) -> Callable[[int], Filter]:

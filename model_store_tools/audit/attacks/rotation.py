@@ -15,7 +15,7 @@ from model_store_tools.audit.attacks.on_input import One, image, input_attack, p
 __all__ = ["ATTACKS"]
 
 SOURCE = "input rotation, Lukas et al., IEEE S&P 2022"
-ANSWER = "nothing yet: training covers turns of up to about 5 degrees; the verdict is then not shown"
+ANSWER = "training covers turns of up to about 5 degrees; beyond them ask: ptynet verify --view turned:{degrees}"
 
 
 def rotated(picture: One, *, degrees: float) -> One:
@@ -30,7 +30,8 @@ ATTACKS = tuple(
         source=SOURCE,
         promised=degrees <= 5,
         quick=degrees == 5,
-        answer=ANSWER,
+        answer=ANSWER.format(degrees=degrees),
+        view=f"turned:{degrees}",
     )
     for degrees in (5, 10, 20)
 )
