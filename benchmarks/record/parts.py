@@ -109,6 +109,8 @@ PARTS = (
     Part("rivals", "Proving ground", "is it better than what is published, on the same work",
          "fidelity loss 0; parameters and operations 1/50", "benchmarks.rivals",
          ("--mark", "MARK", "--key", "KEY", "--data", "DATA", "--json", "JSON"), 1200, WITH_MARK),
+    Part("rivals-extraction", "Proving ground", "what of each scheme is left in a clone trained on its service's answers", "",
+         "benchmarks.rivals.extraction", ("--mark", "MARK", "--key", "KEY", "--data", "DATA", "--json", "JSON"), 1200, WITH_MARK),
     Part("train-mark", "Time", "how long does training a mark take", "120 s, 1.5 GB", "benchmarks.train_mark",
          ("--json", "JSON"), 400, (), alone=True),
     Part("latency", "Time", "how much slower does a model answer", "80 us at 32x32, 200 us at 224x224", "benchmarks.latency",

@@ -155,6 +155,8 @@ def _queries(evidence: Evidence) -> str:
     if evidence.null == "none":
         return f"never: no valid null; one label, p = 10^{evidence.log10_p:.0f} at best"
     needed = "never" if math.isinf(evidence.to_alpha) else f"{evidence.to_alpha:.0f}"
+    if math.isfinite(evidence.to_alpha) and math.isfinite(evidence.at_half):
+        needed += f"; {evidence.at_half:.0f} at half of the hits"
     return needed + {"own": "", "lent": " (no valid null of its own; with labels drawn as ours are)"}[evidence.null]
 
 
@@ -177,7 +179,8 @@ def _missed(rows: list[Measured]) -> list[str]:
 def _plain(row: Measured) -> dict[str, object]:
     plain = dataclasses.asdict(row)
     for evidence in (plain["shown"], plain["alone"]):
-        evidence["to_alpha"] = None if math.isinf(evidence["to_alpha"]) else evidence["to_alpha"]
+        for name in ("to_alpha", "at_half"):
+            evidence[name] = None if math.isinf(evidence[name]) else evidence[name]
     for each in plain["survival"]:
         each.update({name: None for name in ("hits", "accuracy") if math.isnan(each[name])})
     return plain

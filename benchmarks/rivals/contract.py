@@ -20,7 +20,18 @@ from ptynet_plugin.images.encode import encode
 from ptynet_plugin.spec import InputSpec
 from ptynet_plugin.statistics.binomial import log10_binomial_p_value
 
-__all__ = ["Ask", "Evidence", "Mark", "Null", "Pictures", "Rival", "Task", "evidence_of", "queries_needed"]
+__all__ = [
+    "Ask",
+    "Evidence",
+    "Mark",
+    "Null",
+    "Pictures",
+    "Rival",
+    "Task",
+    "evidence_of",
+    "queries_at_half",
+    "queries_needed",
+]
 
 Pictures = NDArray[np.uint8]
 """Shape (n, height, width, 3), uint8, RGB."""
@@ -89,6 +100,7 @@ class Evidence:
         null: See `Null`.
         log10_p: Of the hits, under the null that holds.
         to_alpha: Queries until 1e-9 at this rate of hits; infinite where never.
+        at_half: Queries until 1e-9 where half of the triggers are answered with their label; infinite where never.
     """
 
     hits: int
@@ -98,6 +110,7 @@ class Evidence:
     null: Null
     log10_p: float
     to_alpha: float
+    at_half: float = math.inf
 
 
 class Mark(Protocol):
@@ -161,7 +174,8 @@ def evidence_of(
     log10_p = math.log10(rate) * (hits >= least * asked) if single else log10_binomial_p_value(hits, asked, rate)
     needed = math.inf if single else queries_needed(hits / asked, rate)
     rule = f"at least {least:.0%} of the triggers"
-    return Evidence(hits, asked, hits >= least * asked, rule, null, float(log10_p), needed)
+    half = math.inf if single else queries_at_half(rate)
+    return Evidence(hits, asked, hits >= least * asked, rule, null, float(log10_p), needed, half)
 
 
 def queries_needed(hit_rate: float, chance: float) -> float:
@@ -170,5 +184,13 @@ def queries_needed(hit_rate: float, chance: float) -> float:
         return math.inf
     for length in range(1, MOST_QUERIES + 1):
         if log10_binomial_p_value(math.floor(hit_rate * length + 1e-9), length, chance) <= ALPHA + 1e-9:
+            return float(length)
+    return math.inf
+
+
+def queries_at_half(chance: float) -> float:
+    """Give the registered length of an exact binomial test at which at least half of the hits, DAWN's rule, are worth 1e-9."""
+    for length in range(1, MOST_QUERIES + 1):
+        if log10_binomial_p_value(-(-length // 2), length, chance) <= ALPHA + 1e-9:
             return float(length)
     return math.inf

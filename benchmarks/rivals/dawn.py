@@ -13,8 +13,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import hmac
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,13 +22,11 @@ from torch import nn
 
 from benchmarks.rivals.contract import Ask, Evidence, Mark, Pictures, Rival, Task, evidence_of
 from benchmarks.rivals.graphs import exported
-from ptynet_plugin.statistics.binomial import log10_binomial_p_value
 
 __all__ = ["DAWN", "DawnMark"]
 
 SHARE = 0.02
 LEAST = 0.5
-MOST = 2000
 
 
 @dataclass
@@ -40,6 +37,7 @@ class DawnMark:
     key: bytes
     asked: Pictures
     classes: int
+    answered: dict[bytes, Pictures] = field(default_factory=dict)
 
     def graph(self, task: Task) -> bytes:
         """Export the network, which carries nothing."""
@@ -56,6 +54,7 @@ class DawnMark:
             scores = np.array(ask(pictures))
             for row, picture in enumerate(pictures):
                 if self._draw(picture, "chosen") < SHARE:
+                    self.answered[picture.tobytes()] = picture
                     top = int(scores[row].argmax())
                     label = self._label(picture, top)
                     scores[row, [label, top]] = scores[row, [top, label]]
@@ -64,27 +63,19 @@ class DawnMark:
         return answer
 
     def verify(self, ask: Ask) -> Evidence:
-        """Ask the pictures that clients had sent and that were answered wrongly."""
-        chosen = np.array([picture for picture in self.asked if self._draw(picture, "chosen") < SHARE])
+        """Ask the pictures that clients had sent and that were answered wrongly; the owner's own before there are any."""
+        chosen = np.array(
+            [*self.answered.values()] or [each for each in self.asked if self._draw(each, "chosen") < SHARE]
+        )
         truth = self._truth(chosen)
         labels = np.array([self._label(picture, int(top)) for picture, top in zip(chosen, truth, strict=True)])
-        found = evidence_of(
+        return evidence_of(
             ask(chosen).argmax(axis=1),
             labels,
             classes=self.classes,
             null="own",
             least=LEAST,
             chance=1 / (self.classes - 1),
-        )
-        own = _own_length(self.classes)
-        return Evidence(
-            found.hits,
-            found.queries,
-            found.accepted,
-            found.rule,
-            "own",
-            found.log10_p,
-            own if found.accepted else math.inf,
         )
 
     def _truth(self, pictures: Pictures) -> NDArray[np.int64]:
@@ -102,14 +93,6 @@ class DawnMark:
         """Say how the owner asks his own network."""
         self._own = ask
         return self
-
-
-def _own_length(classes: int) -> float:
-    """Give the number of triggers at which half of them, the paper's rule, are worth 1e-9."""
-    for length in range(1, MOST):
-        if log10_binomial_p_value(math.ceil(LEAST * length), length, 1 / (classes - 1)) <= -9:
-            return float(length)
-    return math.inf
 
 
 def embed(task: Task, seed: int) -> Mark:

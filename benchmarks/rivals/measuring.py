@@ -23,7 +23,7 @@ from model_store_tools.audit.engines import open_engine
 from ptynet_plugin.engines.onnx_engine import OnnxEngine
 from ptynet_plugin.fidelity.metrics import max_difference, softmax_loss
 
-__all__ = ["Measured", "Survival", "measured", "survivals"]
+__all__ = ["Measured", "Survival", "measured", "probabilities", "survivals"]
 
 THREADS = 1
 
@@ -120,7 +120,7 @@ def measured(
     seconds = time.perf_counter() - started
     bare_graph, graph = exported(task.target, task), mark.graph(task)
     bare_ask, ask = asked(bare_graph, task), mark.service(asked(graph, task))
-    bare, own = _probabilities(bare_ask(test.pictures), "logits"), _probabilities(ask(test.pictures), rival.output)
+    bare, own = probabilities(bare_ask(test.pictures), "logits"), probabilities(ask(test.pictures), rival.output)
     parameters, operations = mark.added(task)
     whole = cost_of(task.target, task.tensor(task.pictures[:1]))
     shown = mark.verify(ask)
@@ -186,7 +186,8 @@ def asked(graph: bytes, task: Task) -> Ask:
     return OnnxEngine(graph, task.spec.model_copy(update={"scores": scores}), batch=50, threads=THREADS).scores
 
 
-def _probabilities(scores: NDArray[np.generic], output: str) -> NDArray[np.float64]:
+def probabilities(scores: NDArray[np.generic], output: str) -> NDArray[np.float64]:
+    """Turn what a rival's model answers into probabilities, shape (n, classes); "sums" stay as they are."""
     exact = np.asarray(scores, np.float64)
     return np.asarray(softmax(exact, axis=1) if output == "logits" else exact)
 
@@ -196,7 +197,7 @@ def _sums(mark: Mark, ask: Ask, benign: NDArray[np.float64], rival: Rival) -> fl
 
     def listening(pictures: NDArray[np.uint8]) -> NDArray[np.floating]:
         scores = ask(pictures)
-        seen.append(_probabilities(scores, rival.output))
+        seen.append(probabilities(scores, rival.output))
         return scores
 
     mark.verify(listening)

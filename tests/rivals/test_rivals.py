@@ -13,11 +13,12 @@ from torch import nn
 
 from benchmarks.models.tiny_darknet import TinyDarknet
 from benchmarks.real_pictures import Labelled
-from benchmarks.rivals import deep_fidelity, published_ptynet, zhang
+from benchmarks.rivals import dawn, deep_fidelity, published_ptynet, zhang
 from benchmarks.rivals.adi import ADI
-from benchmarks.rivals.contract import Rival, Task, evidence_of, queries_needed
+from benchmarks.rivals.contract import Rival, Task, evidence_of, queries_at_half, queries_needed
 from benchmarks.rivals.dawn import DAWN
 from benchmarks.rivals.deep_fidelity import DEEP_FIDELITY
+from benchmarks.rivals.extraction import Clones, rows_of
 from benchmarks.rivals.graphs import cost_of, exported
 from benchmarks.rivals.measuring import Measured, asked, measured
 from benchmarks.rivals.none import NONE
@@ -26,8 +27,10 @@ from benchmarks.rivals.published_ptynet import PUBLISHED_PTYNETS
 from benchmarks.rivals.trojannet import TROJANNET
 from benchmarks.rivals.zhang import CONTENT, NOISE
 from model_store_tools.audit.contract import Attack, AttackRefused, Outcome, Share
+from model_store_tools.audit.training import Schedule
 from ptynet_plugin.fidelity.losses import FidelityWeights
 from ptynet_plugin.spec import InputSpec
+from ptynet_plugin.statistics.decision import alpha_of_test
 from tests.support.quick_mark import KEY
 
 SIDE, CLASSES = 32, 10
@@ -183,3 +186,29 @@ def test_a_crashed_attack_is_a_failed_one_and_one_that_does_not_apply_says_so(ta
     row = measured(TROJANNET, task, pictures(50, 2), attacks=attacks, share=share)
     assert [each.accepted for each in row.survival] == [None, None, True]
     assert "no luck" in row.survival[0].note and row.survival[1].note == "n/a: no branch"
+
+
+def test_dawn_and_ours_need_the_same_where_every_trigger_is_answered() -> None:
+    assert (queries_needed(1.0, 1 / 9), queries_needed(1.0, 1 / 999)) == (10, 4), "DAWN: one of the other classes"
+    assert (queries_at_half(1 / 9), queries_at_half(1 / 999)) == (39, 7)
+    assert 10.0**-9 > alpha_of_test(1e-9, 1) > 10.0**-10, "nine right answers are not below the level of the first test"
+
+
+def test_a_clone_of_dawns_service_carries_its_labels_and_one_of_the_file_does_not(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dawn, "SHARE", 0.2)
+    noise = np.random.default_rng(3).integers(0, 256, (50, SIDE, SIDE, 3), np.uint8)  # can only be learnt by heart
+    thief, test = Labelled(noise, np.zeros(50, np.int64)), pictures(20, 4)
+    clones = Clones(task, thief, Schedule(50, rate=0.05, batch=16, decay=0.0))
+    (mine,) = rows_of(DAWN, task, test, thief, clones, attacks=["Knockoff, labels"])
+    assert mine.accepted and mine.queries >= 3 and mine.learnt > 0.9
+    (bare,) = rows_of(NONE, task, test, thief, clones, attacks=["Knockoff, labels"])
+    assert not bare.accepted
+
+
+def test_equal_answers_share_one_student(task: Task) -> None:
+    clones = Clones(task, pictures(40, 3), Schedule(0))
+    answers = np.full((40, CLASSES), 0.1)
+    assert clones.of(answers, "distillation") is clones.of(answers.copy(), "distillation")
+    assert clones.of(answers, "distillation") is not clones.of(answers, "Knockoff, labels")

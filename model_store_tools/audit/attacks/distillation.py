@@ -16,7 +16,7 @@ from torch import Tensor
 from model_store_tools.audit.attacks.students import ANSWER, clone
 from model_store_tools.audit.contract import Artefact, Attack, Outcome, Share
 
-__all__ = ["ATTACKS"]
+__all__ = ["ATTACKS", "softened"]
 
 TEMPERATURE = 4.0
 WEIGHT = 0.9
@@ -24,17 +24,18 @@ WEIGHT = 0.9
 
 def distil(stolen: Artefact, share: Share, *, folder: Path, seed: int) -> Outcome:
     """Train a clone; see `Run`."""
-    return clone(stolen, share, folder=folder, seed=seed, make_loss=partial(_softened, torch.from_numpy(share.labels)))
+    return clone(stolen, share, folder=folder, seed=seed, make_loss=partial(softened, torch.from_numpy(share.labels)))
 
 
-def _softened(
+def softened(
     labels: Tensor, student: Callable[[Tensor], Tensor], answers: Tensor
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    softened = F.softmax(answers / TEMPERATURE, dim=1)
+    """Learn the softened answers, and the labels a little."""
+    goal = F.softmax(answers / TEMPERATURE, dim=1)
 
     def loss(pixels: Tensor, rows: Tensor) -> Tensor:
         logits = student(pixels)
-        soft = -(softened[rows] * F.log_softmax(logits / TEMPERATURE, dim=1)).sum(dim=1).mean()
+        soft = -(goal[rows] * F.log_softmax(logits / TEMPERATURE, dim=1)).sum(dim=1).mean()
         return WEIGHT * TEMPERATURE**2 * soft + (1 - WEIGHT) * F.cross_entropy(logits, labels[rows])
 
     return loss

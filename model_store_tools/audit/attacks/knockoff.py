@@ -15,7 +15,7 @@ from torch import Tensor
 from model_store_tools.audit.attacks.students import ANSWER, clone
 from model_store_tools.audit.contract import Attack
 
-__all__ = ["ATTACKS"]
+__all__ = ["ATTACKS", "hard"]
 
 SOURCE = "Orekondy et al., CVPR 2019"
 
