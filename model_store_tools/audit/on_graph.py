@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,9 @@ class Step:
 
 
 def load_graph(artefact: Artefact, *, attack: str) -> ModelProto:
-    """Read an artefact's graph with all its weights.
+    """Read an artefact's graph with all its weights, in an order in which every node stands behind what it reads.
+
+    Converters leave weights in Constant nodes and put new nodes at the end: neither may hide a seam.
 
     Raises:
         AttackRefused: It is no ONNX file, or too large to be taken apart here.
@@ -72,6 +75,30 @@ def load_graph(artefact: Artefact, *, attack: str) -> ModelProto:
     model = onnx.load(str(artefact.model))
     if model.ByteSize() > LARGEST:
         raise AttackRefused(f"{attack}: the graph has {model.ByteSize() >> 20} MiB, more than is taken apart here")
+    return _in_order(_with_initializers(model))
+
+
+def _with_initializers(model: ModelProto) -> ModelProto:
+    """Turn Constant nodes of tensors into initializers, in place."""
+    left = []
+    for node in model.graph.node:
+        values = [attribute.t for attribute in node.attribute if attribute.name == "value"]
+        if node.op_type == "Constant" and values:
+            model.graph.initializer.append(values[0])
+            model.graph.initializer[-1].name = node.output[0]
+        else:
+            left.append(node)
+    _fill(model.graph.node, left)
+    return model
+
+
+def _in_order(model: ModelProto) -> ModelProto:
+    """Sort nodes, in place; a graph that is sorted already stays as it is."""
+    made_by = {name: place for place, node in enumerate(model.graph.node) for name in node.output if name}
+    reads = [[made_by[name] for name in _read_by(node) if name in made_by] for node in model.graph.node]
+    if any(read >= place for place, places in enumerate(reads) for read in places):
+        order = TopologicalSorter(dict(enumerate(reads))).static_order()
+        _fill(model.graph.node, [model.graph.node[place] for place in order])
     return model
 
 
@@ -211,7 +238,10 @@ def serve_tensor(model: ModelProto, output: str, tensor: str) -> ModelProto:
         for place, name in enumerate(node.input):
             if name == output:
                 node.input[place] = hidden
-    made.graph.node.append(helper.make_node("Identity", [tensor], [output]))
+    kind = next(entry.type.tensor_type.elem_type for entry in made.graph.output if entry.name == output)
+    made.graph.node.append(
+        helper.make_node("Cast", [tensor], [output], to=kind)
+    )  # a tensor inside may be of half precision
     return tidied(made)
 
 

@@ -86,6 +86,37 @@ def test_the_cut_serves_the_bare_targets_bytes(audit_case: AuditCase, scratch: P
     assert not [name for name in names if name.startswith("ptynet_") and "Identity" not in name]
 
 
+@pytest.mark.parametrize(
+    "first", ["fp16", "int8, static QDQ", "onnxruntime optimiser, all", "weights in Constant nodes"]
+)
+def test_what_was_converted_before_is_cut_as_well(first: str, audit_case: AuditCase, scratch: Path) -> None:
+    """Half precision adds nodes at the end of the list and tensors of another type; neither saves the branch."""
+    converted = scratch / "converted"
+    converted.mkdir()
+    if first == "weights in Constant nodes":
+        made = with_constant_nodes(audit_case.artefact, converted)
+    else:
+        made = BY_NAME[first].run(audit_case.artefact, audit_case.shares.thief, folder=converted, seed=0).artefact
+    cut = BY_NAME["cut branch"].run(made, audit_case.shares.thief, folder=scratch, seed=0)
+    assert re.match(r"[1-9]\d* seams; serves ", cut.note)
+    assert audit_case.rehearsal.verify(made).verdict == "shown"
+    assert audit_case.rehearsal.verify(cut.artefact).verdict != "shown"
+    pictures = audit_case.shares.held_out.pictures
+    wanted = open_engine(made).scores(pictures).argmax(axis=1)
+    assert np.mean(open_engine(cut.artefact).scores(pictures).argmax(axis=1) == wanted) >= 0.95
+
+
+def with_constant_nodes(artefact: Artefact, folder: Path) -> Artefact:
+    """The same model with every initializer as a node."""
+    model = onnx.load(artefact.model)
+    made = [helper.make_node("Constant", [], [tensor.name], value=tensor) for tensor in model.graph.initializer]
+    nodes = [*made, *model.graph.node]
+    del model.graph.initializer[:], model.graph.node[:]
+    model.graph.node.extend(nodes)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    return artefact.with_model(folder / "model.onnx")
+
+
 @pytest.mark.parametrize("name", ["noise 0.1", "fine-tune all, 1 epoch", "weight noise 0.1"])
 def test_the_same_seed_gives_the_same_outcome(name: str, audit_case: AuditCase, tmp_path: Path) -> None:
     answers = []
