@@ -9,6 +9,10 @@ not hide the mark from an attacker with shadow networks, see docs/mark-in-the-we
 
 The term is 0 where every bit is right by the margin, so it stops pulling when its work is done: a cross-entropy (Uchida et
 al., arXiv 1701.04082) pulls for ever and widens the weights' distribution, which gives the mark away.
+
+    term = WeightMarkLoss(mark, layer.weight.numel(), like=twin.weight)   # and keeps the distribution of an unmarked layer
+
+holds the layer to the values and singular values of one that carries no mark: the same layer trained without, or the host's.
 """
 
 from __future__ import annotations
@@ -21,11 +25,14 @@ from numpy.typing import NDArray
 from scipy.linalg import hadamard
 from torch import Tensor, nn
 
+from ptynet_plugin.errors import UsageError
 from ptynet_plugin.whitebox.mark import MARGIN, WeightMark, embed
 
 __all__ = ["WeightMarkLoss", "project_"]
 
 FACTOR = 256
+LIKENESS = 10.0
+"""Weight of the distribution against the bits: a squared relative distance of 1 % counts as much as a bit in ten short by 1."""
 
 
 class WeightMarkLoss(nn.Module):
@@ -35,17 +42,36 @@ class WeightMarkLoss(nn.Module):
         mark: Which bits.
         size: Number of weights of the layer.
         margin: Distance from 0 after embedding, in units of the root mean square.
+        like: An unmarked layer of the same shape, to whose distribution the weights are held: the loss grows by `likeness`
+            times the squared Wasserstein distances of sorted values and of singular values, relative to that layer's.
+        likeness: How firmly.
 
     Raises:
-        UsageError: Too few weights.
+        UsageError: Too few weights, or `like` has another size.
     """
 
     signs: Tensor
     rows: Tensor
     bits: Tensor
+    values: Tensor
+    spectrum: Tensor
 
-    def __init__(self, mark: WeightMark, size: int, *, margin: float = MARGIN) -> None:
+    def __init__(
+        self,
+        mark: WeightMark,
+        size: int,
+        *,
+        margin: float = MARGIN,
+        like: Tensor | None = None,
+        likeness: float = LIKENESS,
+    ) -> None:
         super().__init__()
+        if like is not None and like.numel() != size:
+            raise UsageError(f"the layer to be like has {like.numel()} weights, the marked one {size}; give its twin")
+        known = torch.empty(0, 0) if like is None else _rows(like.detach().float())
+        self.register_buffer("values", known.reshape(-1).sort().values, persistent=False)
+        self.register_buffer("spectrum", torch.linalg.svdvals(known), persistent=False)
+        self.likeness = likeness
         projection = mark.projection(size)
         self.register_buffer("signs", torch.from_numpy(projection.signs.astype(np.float32)), persistent=False)
         self.register_buffer("rows", torch.from_numpy(projection.rows), persistent=False)
@@ -68,7 +94,16 @@ class WeightMarkLoss(nn.Module):
         flat = weight.reshape(-1).float()
         scale = flat.detach().square().mean().sqrt().clamp_min(1e-12)
         signed = self.projected(flat) * self.bits
-        return torch.relu(self.margin - signed / scale).mean()
+        short = torch.relu(self.margin - signed / scale).mean()
+        return short + self.likeness * self.unlikeness(weight) if len(self.values) else short
+
+    def unlikeness(self, weight: Tensor) -> Tensor:
+        """Give how far values and singular values are from the unmarked layer's, squared and relative: 0 for equal ones."""
+        matrix = _rows(weight.float())
+        values: Tensor = (matrix.reshape(-1).sort().values - self.values).square().sum() / self.values.square().sum()
+        # not differentiable where two singular values meet, which trained weights do not
+        spectrum: Tensor = (torch.linalg.svdvals(matrix) - self.spectrum).square().sum() / self.spectrum.square().sum()
+        return values + spectrum
 
     def projected(self, flat: Tensor) -> Tensor:
         """Give the 256 projections of `size` weights, shape (256,)."""
@@ -103,6 +138,11 @@ def project_(
     values = weight.detach().cpu().numpy()
     moved = embed(values, mark, margin=margin, moments=moments, keep_histogram=keep_histogram)
     weight.copy_(torch.from_numpy(moved))
+
+
+def _rows(weight: Tensor) -> Tensor:
+    """Give one row a filter."""
+    return weight.reshape(len(weight), -1)
 
 
 def _factors(length: int) -> tuple[int, ...]:

@@ -75,3 +75,28 @@ def test_projecting_with_moments_and_with_the_histogram_kept() -> None:
     project_(layer, MARK, keep_histogram=True)
     assert read(layer.detach().numpy(), MARK).right == 256
     np.testing.assert_array_equal(np.sort(layer.detach().numpy(), axis=None), np.sort(weights(), axis=None))
+
+
+def test_a_term_that_holds_the_distribution_embeds_and_stays_like_the_twin() -> None:
+    twin, start = torch.from_numpy(weights()), torch.from_numpy(weights()[::-1].copy())
+    found = {}
+    for like in (None, twin):
+        layer = torch.nn.Parameter(start.clone())
+        term = WeightMarkLoss(MARK, layer.numel(), margin=2.0, like=like)
+        optimiser = torch.optim.Adam([layer], lr=1e-3)
+        for _ in range(120):
+            optimiser.zero_grad()
+            term(layer).backward()
+            optimiser.step()
+        assert read(layer.detach().numpy(), MARK).right == 256
+        found[like is None] = WeightMarkLoss(MARK, layer.numel(), like=twin).unlikeness(layer).item()
+    assert found[False] < found[True] / 10
+
+
+def test_the_layer_itself_is_like_itself_and_another_size_is_refused() -> None:
+    layer = torch.from_numpy(weights())
+    term = WeightMarkLoss(MARK, layer.numel(), like=layer)
+    assert term.unlikeness(layer).item() == pytest.approx(0, abs=1e-9)
+    assert term.unlikeness(2 * layer).item() == pytest.approx(2, rel=1e-4)
+    with pytest.raises(UsageError, match="the layer to be like has 10 weights, the marked one 18432"):
+        WeightMarkLoss(MARK, layer.numel(), like=torch.zeros(2, 5))
