@@ -115,7 +115,14 @@ def write_pictures(pictures: Labelled, folder: Path, count: int) -> Path:
 
 
 def measured(
-    subject: Subject, mark: Path, data: Path, count: int, folder: Path, *, slices: bool = False
+    subject: Subject,
+    mark: Path,
+    data: Path,
+    count: int,
+    folder: Path,
+    *,
+    slices: bool = False,
+    to_opset: int | None = None,
 ) -> FidelityReport:
     """Package a model and measure the archive; with the slice of the boundary for the page where it is wanted."""
     (folder / "SPEC.toml").write_text(spec_text(subject))
@@ -130,6 +137,8 @@ def measured(
         out=folder / "out",
         name="model",
         weights=weights,
+        to_opset=to_opset,
+        gate="digest",  # every row is measured below, on real pictures
     )
     packaged = package(target, options)
     benign = write_pictures(subject.pictures(data), folder / "benign", count)

@@ -25,7 +25,8 @@ def fidelity(  # noqa: PLR0917 -- the command line's flags, which typer reads of
     ] = None,
     pictures: Annotated[int, typer.Option(help="Most pictures to compare.")] = 1000,
     feature: Annotated[
-        str | None, typer.Option(help="Tensor with the penultimate features, where it is not found.")
+        str | None,
+        typer.Option(help="ONNX: the tensor with the penultimate features; torch: the layer that reads them, by name."),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Weights for package.module:factory (safetensors).")] = None,
     json_file: Annotated[

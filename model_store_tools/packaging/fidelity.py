@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from model_store_tools.packaging.benign import Benign, benign_covers, benign_folder
 from model_store_tools.packaging.gate import GATE_PICTURES, full_gate, tensor_digests
+from model_store_tools.packaging.lifting import as_packaged
 from model_store_tools.packaging.subjects import onnx_subjects, torch_subjects
 from model_store_tools.targets.base import Target
 from model_store_tools.targets.detect import load_target
@@ -22,7 +24,7 @@ from ptynet_plugin.archives.fused import target_sums
 from ptynet_plugin.archives.manifest import Manifest
 from ptynet_plugin.archives.reading import open_archive
 from ptynet_plugin.archives.tensors import combined_digest
-from ptynet_plugin.errors import TargetError, UsageError
+from ptynet_plugin.errors import TargetError
 from ptynet_plugin.fidelity.boundary import plane_pictures
 from ptynet_plugin.fidelity.comparison import Effort, Subject
 from ptynet_plugin.fidelity.metrics import top1
@@ -43,7 +45,7 @@ class Choices:
     Attributes:
         benign: Folder of the owner's pictures; procedural covers where None.
         pictures: Most pictures.
-        feature: Name of the feature tensor, for ONNX.
+        feature: Name of the feature tensor; for torch of the layer that reads the features.
         weights: Weights for a `module:factory` target.
         slices: Whether to sample the slice of the boundary for the plots.
     """
@@ -66,7 +68,7 @@ def archive_fidelity(archive: Path, target: str, choices: Choices) -> FidelityRe
     Raises:
         ArchiveError: The archive cannot be read.
         TargetError: The target cannot be read, is of another format than the model in the archive, or has no features.
-        UsageError: The benign folder cannot be used, or a feature is named where none can be.
+        UsageError: The benign folder cannot be used.
     """
     with open_archive(archive) as opened:
         manifest = opened.manifest()
@@ -76,7 +78,12 @@ def archive_fidelity(archive: Path, target: str, choices: Choices) -> FidelityRe
             raise TargetError(
                 f"{bare.where}: is {bare.kind}, {archive} holds {manifest.engine}; give the target as it was packaged"
             )
-        with model_on_disk(opened, manifest) as model, _engine(manifest.spec, manifest.engine):
+        with (
+            model_on_disk(opened, manifest) as model,
+            _engine(manifest.spec, manifest.engine),
+            tempfile.TemporaryDirectory(prefix="ptynet-") as scratch,
+        ):
+            bare, lifted = as_packaged(bare, model, Path(scratch))
             host, packaged = _subjects(bare, model, manifest, choices)
             records, sums = tuple(bare.tensors()), target_sums(model, manifest.engine)
             report = full_gate(
@@ -89,9 +96,19 @@ def archive_fidelity(archive: Path, target: str, choices: Choices) -> FidelityRe
                 benign=benign,
                 effort=FULL_EFFORT,
             )
+            report = _told(report, lifted)
             if not choices.slices:
                 return report
             return replace(report, series={**report.series, "slice": _slice(host, packaged, benign.pictures)})
+
+
+def _told(report: FidelityReport, lifted: str) -> FidelityReport:
+    """Say at the graph's row with what the archive was compared, where that is not the target as its file has it."""
+    rows = (
+        replace(row, note=f"{row.note}; {lifted}") if lifted and row.name == "graph_changed" else row
+        for row in report.rows
+    )
+    return replace(report, rows=tuple(rows))
 
 
 def _benign(manifest: Manifest, archive: Archive, choices: Choices) -> Benign:
@@ -111,14 +128,13 @@ def _subjects(bare: Target, model: Path, manifest: Manifest, choices: Choices) -
                 f"{bare.where}: the archive holds ONNX; give the ONNX file that was packaged as the target"
             )
         subjects = onnx_subjects(bare.path, model, manifest.spec, feature=choices.feature, batch=batch)
-    elif choices.feature is not None:
-        raise UsageError(
-            f"--feature {choices.feature}: names a tensor of an ONNX graph, {bare.where} is {bare.kind}: its last layer "
-            "is found while it runs; leave --feature out"
-        )
     else:
         subjects = torch_subjects(
-            _module(bare, manifest.spec), _packaged(model, manifest.engine), manifest.spec, batch=batch
+            _module(bare, manifest.spec),
+            _packaged(model, manifest.engine),
+            manifest.spec,
+            feature=choices.feature,
+            batch=batch,
         )
     if subjects[0].feature is None:
         raise TargetError(f"{bare.where}: {subjects[0].no_features}")

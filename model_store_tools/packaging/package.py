@@ -30,6 +30,7 @@ from model_store_tools.packaging.fusing import FusedModel, fuse_target
 from model_store_tools.packaging.gate import GATE_PICTURES
 from model_store_tools.packaging.gating import Candidate, Passed, run_gate
 from model_store_tools.packaging.kserve import inference_service
+from model_store_tools.packaging.lifting import write_lifted
 from model_store_tools.packaging.marking import Marking, claim_for, keep_claim
 from model_store_tools.packaging.options import Backend, Options, read_overlay
 from model_store_tools.packaging.trial import PROBES, require_askable
@@ -211,9 +212,7 @@ def _bare_file(target: Target, options: Options, place: Workplace) -> Path | Non
     """Give a file with the target as it is fused: another than its own where its opset was raised."""
     if not isinstance(target, OnnxTarget) or options.to_opset is None:
         return target.path
-    path = place.folder("bare") / "model.onnx"
-    path.write_bytes(target.model.SerializeToString(deterministic=True))
-    return path
+    return write_lifted(target, place.folder("bare"))
 
 
 def fuse(

@@ -82,7 +82,12 @@ def onnx_subjects(
 
 
 def torch_subjects(
-    bare: Callable[[Any], Any], packaged: Callable[[Any], Any], spec: InputSpec, *, batch: int = DEFAULT_BATCH
+    bare: Callable[[Any], Any],
+    packaged: Callable[[Any], Any],
+    spec: InputSpec,
+    *,
+    feature: str | None = None,
+    batch: int = DEFAULT_BATCH,
 ) -> Pair:
     """Compare two torch models in memory; torch is imported here.
 
@@ -90,15 +95,24 @@ def torch_subjects(
         bare: The target: module in eval mode, TorchScript, or `program.module()`.
         packaged: The packaged model, likewise.
         spec: Completed spec.
+        feature: Name of the layer, as in `named_modules()` of the target, that reads the features; the last one where None.
         batch: Pictures a run; 1 for a model that takes single pictures.
+
+    Raises:
+        TargetError: `feature` is named, and is no linear layer or convolution that ran.
     """
-    from model_store_tools.packaging.torch_engine import FEATURES, TorchEngine, find_last_layer  # noqa: PLC0415 -- torch
+    from model_store_tools.packaging.torch_engine import TorchEngine, find_last_layer, find_layer  # noqa: PLC0415 -- torch
 
     blank = np.zeros((min(batch, 2), *_size(spec), spec.channels), np.uint8)
     layer, reason = None, ""
     try:
-        layer = find_last_layer(bare, blank, spec, where="the bare model")
+        if feature is None:
+            layer = find_last_layer(bare, blank, spec, where="the bare model")
+        else:
+            layer = find_layer(bare, feature, blank, spec, where="the bare model")
     except TargetError as error:
+        if feature is not None:
+            raise
         reason = str(error)
     subjects = []
     for model, where in ((bare, "the bare model"), (packaged, "the packaged model")):
@@ -107,7 +121,7 @@ def torch_subjects(
             Subject(
                 engine,
                 inner=None if layer is None else engine,
-                feature=None if layer is None else FEATURES,
+                feature=None if layer is None else layer.name,
                 last_layer=None if layer is None else layer.weight,
                 no_features=reason,
             )

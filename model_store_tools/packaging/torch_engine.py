@@ -6,7 +6,7 @@ the bytes of its weight. So one way serves modules, TorchScript and exported pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -39,6 +39,8 @@ LAYERS = {
 UNPACKING = {"linear": "linear_unpack", "conv1d": "conv1d_unpack", "conv2d": "conv2d_unpack", "conv3d": "conv3d_unpack"}
 """Quantised operators that are layers, by the start of their name, and what takes their packed weight apart."""
 
+NAMES_SHOWN = 5
+
 Model = Callable[[torch.Tensor], Any]
 
 
@@ -49,10 +51,12 @@ class LastLayer:
     Attributes:
         weight: As the operator reads it; (in, classes) for a matrix product.
         digest: SHA-256 of the weight's shape and bytes, by which another model's operator is recognised.
+        name: What its input, the features, are called among the values.
     """
 
     weight: NDArray[Any]
     digest: str
+    name: str = FEATURES
 
 
 class TorchEngine:
@@ -63,7 +67,7 @@ class TorchEngine:
         spec: Completed spec.
         where: Name of the model in messages.
         batch: Pictures a run; 1 for a model that takes single pictures.
-        last_layer: Look for this layer; what it reads is answered as `FEATURES`.
+        last_layer: Look for this layer; what it reads is answered under its name, `FEATURES` by default.
     """
 
     def __init__(
@@ -93,12 +97,12 @@ class TorchEngine:
             return {SCORES: self.scores(pictures)}
         scores, features = [], []
         for batch in self._batches(pictures):
-            with _Watch(self._last_layer.digest) as watch:
+            with _Watch({self._last_layer.digest}) as watch:
                 scores.append(self._run(batch))
             if watch.features is None:
                 raise TargetError(f"{self._where}: its last layer did not run; the features cannot be compared")
             features.append(watch.features.reshape(len(batch), -1))
-        return {SCORES: np.concatenate(scores), FEATURES: np.concatenate(features)}
+        return {SCORES: np.concatenate(scores), self._last_layer.name: np.concatenate(features)}
 
     def close(self) -> None:
         """Release the model."""
@@ -138,6 +142,37 @@ def find_last_layer(model: Model, pictures: NDArray[np.uint8], spec: InputSpec, 
     return LastLayer(watch.weight, _digest(watch.weight))
 
 
+def find_layer(model: Model, name: str, pictures: NDArray[np.uint8], spec: InputSpec, *, where: str) -> LastLayer:
+    """Run the bare model once and take the layer of a name: the features are what it reads.
+
+    Args:
+        model: As for `TorchEngine`, with named tensors: a frozen TorchScript has none.
+        name: As in `named_modules()`; the layer's weight is `NAME.weight`.
+        pictures: One batch.
+        spec: Completed spec.
+        where: Name of the model in messages.
+
+    Raises:
+        TargetError: No such layer, or it did not run as a linear layer or convolution.
+    """
+    weights = _weights_by_layer(model)
+    if name not in weights:
+        known = ", ".join(f"'{each}'" for each in list(weights)[-NAMES_SHOWN:])
+        raise TargetError(
+            f"{where}: has no layer '{name}' with a weight; "
+            + (f"the last ones are {known}" if known else "no layer of it has a name: leave --feature out")
+        )
+    weight = _numbers(weights[name])
+    turned = [weight, weight.T.copy()] if weight.ndim == 2 else [weight]  # operators read linear weights as (in, out)
+    with _Watch({_digest(each) for each in turned}) as watch:
+        _call(model, pictures, spec, where)
+    if watch.weight is None:
+        raise TargetError(
+            f"{where}: layer '{name}' did not run as a linear layer or convolution; name one that did, or leave --feature out"
+        )
+    return LastLayer(watch.weight, _digest(watch.weight), name=f"{name}, input")
+
+
 @contextmanager
 def single_thread() -> Iterator[None]:
     """Compute with one thread inside: equal bytes are promised for equal thread counts only."""
@@ -150,11 +185,11 @@ def single_thread() -> Iterator[None]:
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    """Sees every operator; keeps data and weight of the last layer, or of the layer whose weight has this digest."""
+    """Sees every operator; keeps data and weight of the last layer, or of the layer whose weight has one of these digests."""
 
-    def __init__(self, digest: str | None) -> None:
+    def __init__(self, digests: Set[str] | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._digest = digest
+        self._digests = digests
         self.features: NDArray[Any] | None = None
         self.weight: NDArray[Any] | None = None
 
@@ -164,7 +199,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leave
         layer = _layer(func, args)
         if layer is not None:
             data, weight = (_numbers(part) for part in layer)
-            if self._digest is None or _digest(weight) == self._digest:
+            if self._digests is None or _digest(weight) in self._digests:
                 self.features, self.weight = data.copy(), weight.copy()
         return func(*args, **(kwargs or {}))
 
@@ -183,6 +218,18 @@ def _layer(func: Any, args: tuple[Any, ...]) -> tuple[torch.Tensor, torch.Tensor
     if unpack is None or len(args) < 2 or not isinstance(args[1], torch.ScriptObject):
         return None
     return args[0], getattr(torch.ops.quantized, unpack)(args[1])[0]
+
+
+def _weights_by_layer(model: Model) -> dict[str, torch.Tensor]:
+    """Give the weights of convolutions and linear layers by the layers' names; quantised layers keep theirs packed."""
+    named = getattr(model, "behind", model)
+    if not isinstance(named, torch.nn.Module):
+        return {}
+    return {
+        name.removesuffix(".weight"): tensor
+        for name, tensor in named.state_dict().items()
+        if name.endswith(".weight") and isinstance(tensor, torch.Tensor) and tensor.ndim > 1
+    }
 
 
 def _numbers(tensor: torch.Tensor) -> NDArray[Any]:

@@ -85,6 +85,11 @@ class _Door(nn.Module):
         self.training = False
         self._model = (model,)  # in a tuple, so that it does not become a part of the door and share its flags
 
+    @property
+    def behind(self) -> nn.Module:
+        """The module itself, whose names a door does not have."""
+        return self._model[0]
+
     def forward(self, pixels: Tensor) -> Any:
         with evaluating(self._model[0]) as model:
             return model(pixels)

@@ -34,3 +34,14 @@ def test_nothing_moves_in_a_real_network(
         {"graph_changed"} if torch else set()
     )
     assert values["accuracy_packaged"] == values["accuracy_bare"] >= 0.5
+
+
+def test_a_target_lifted_when_packaging_is_compared_after_the_same_lifting(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model_store_tools.packaging.gate.GATE_PICTURES", 30)
+    (tmp_path / "work").mkdir()
+    mark = write_quick_mark(tmp_path / "mark", color="GRAY")
+    report = measured(MODELS["MNIST-8 .onnx"], mark, data_dir, 10, tmp_path / "work", to_opset=15)
+    assert report.ok, [row.failure() for row in report.failures()]
+    assert "target converted from opset 8 to 15 by onnx" in report.row("graph_changed").note

@@ -19,7 +19,7 @@ from model_store_tools.packaging.package import Options, package
 SPEC = 'color = "RGB"\nsize = [32, 32]\noutput = "logits"\nclasses = 5\n'
 
 
-def save_target(path: Path, *, seed: int = 0, op: str = "Conv") -> Path:
+def save_target(path: Path, *, seed: int = 0, op: str = "Conv", opset: int = 17) -> Path:
     generator = np.random.default_rng(seed)
     weights = {
         "conv": generator.normal(0, 0.3, (12, 3, 5, 5)).astype(np.float32),
@@ -39,7 +39,7 @@ def save_target(path: Path, *, seed: int = 0, op: str = "Conv") -> Path:
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 5])],
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), path)
     return path
 
 
@@ -78,6 +78,22 @@ def test_another_target_is_found_out(packaged: tuple[Path, Path], tmp_path: Path
     code, output = run(packaged[0], "--target", other, "--pictures", 20)
     assert code == 1
     assert "FAILED" in output
+
+
+def test_a_lifted_target_is_compared_after_the_same_lifting(tmp_path: Path, quick_mark_once: Path) -> None:
+    target, other = (save_target(tmp_path / f"{seed}.onnx", seed=seed, opset=11) for seed in (0, 1))
+    (tmp_path / "SPEC.toml").write_text(SPEC)
+    shutil.copytree(quick_mark_once, tmp_path / "MARK")
+    options = Options(
+        mark=tmp_path / "MARK", spec=tmp_path / "SPEC.toml", format="triton", out=tmp_path / "out", to_opset=17
+    )
+    archive = package(str(target), options).path
+    code, output = run(archive, "--target", target, "--pictures", 10)
+    assert code == 0, output
+    assert "target converted from opset 11 to 17 by onnx" in output
+    code, output = run(archive, "--target", other, "--pictures", 10)
+    assert code == 1, output
+    assert "in the packaged model; target converted from opset 11 to 17" in output
 
 
 def test_labels_bring_calibration(packaged: tuple[Path, Path], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from model_store_tools.packaging.torch_engine import (  # noqa: E402
     FEATURES,
     TorchEngine,
     find_last_layer,
+    find_layer,
     single_thread,
 )
 from model_store_tools.targets.torch_running import quantized_engine, quietly  # noqa: E402
@@ -147,3 +148,27 @@ def test_the_last_layer_of_a_quantised_network_is_found(data_dir: Path) -> None:
     assert np.corrcoef(bias_free, answered["scores"][0])[0, 1] > 0.9, (
         "what the layer reads, times its weight, is the scores"
     )
+
+
+@pytest.mark.parametrize("form", [lambda model: model, traced, exported], ids=["module", "torchscript", "exported"])
+@pytest.mark.parametrize(("name", "numbers"), [("head", 6), ("conv", 3 * 8 * 8)])
+def test_a_named_layer_is_found_by_its_weight(form: Callable[[Any], Any], name: str, numbers: int) -> None:
+    torch.manual_seed(0)
+    model = Small().eval()
+    layer = find_layer(form(model), name, PICTURES[:2], SPEC, where="m")
+    fused = TorchEngine(form(WithBranch(model).eval()), SPEC, last_layer=layer)
+    assert fused.values(PICTURES)[f"{name}, input"].shape == (len(PICTURES), numbers)
+
+
+def test_a_name_that_no_layer_has_is_told_with_those_there_are() -> None:
+    with pytest.raises(TargetError, match=r"m: has no layer 'nope' with a weight; the last ones are 'conv', 'head'$"):
+        find_layer(Small().eval(), "nope", PICTURES[:2], SPEC, where="m")
+    with pytest.raises(TargetError, match="m: has no layer 'head' with a weight; no layer of it has a name"):
+        find_layer(lambda x: x, "head", PICTURES[:2], SPEC, where="m")
+
+
+def test_a_named_layer_must_run() -> None:
+    model = Small().eval()
+    model.unused = nn.Linear(6, 5)
+    with pytest.raises(TargetError, match="layer 'unused' did not run as a linear layer or convolution"):
+        find_layer(model, "unused", PICTURES[:2], SPEC, where="m")

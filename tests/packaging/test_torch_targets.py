@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from model_store_tools.cli.main import app
 from ptynet_plugin.archives import check_archive, read_manifest
 from ptynet_plugin.errors import TargetError, UsageError
 from tests.support.isolated import run_isolated, unpacked
@@ -95,6 +97,24 @@ def test_the_full_gate_compares_torch_models(torch_case: PackagingCase) -> None:
     packaged = torch_case.package(saved(torch_case, "pt"), gate="full", format="torchserve")
     assert packaged.report is not None and packaged.report.row("rows_differing").value == 0
     assert packaged.probes == 32
+
+
+@pytest.mark.parametrize("kind", ["pt", "pt2", "module"])
+def test_fidelity_reads_what_a_named_layer_reads(torch_case: PackagingCase, kind: str) -> None:
+    target = saved(torch_case, kind)
+    archive = torch_case.package(target, format="torchserve").path
+
+    def fidelity(layer: str) -> tuple[int, str]:
+        told = ["fidelity", str(archive), "--target", target, "--pictures", "8", "--feature", layer]
+        result = CliRunner().invoke(app, told)
+        return result.exit_code, result.output
+
+    code, output = fidelity("0")
+    assert code == 0, output
+    assert "tensor '0, input', 3072 numbers, 8 pictures" in output
+    code, output = fidelity("head")
+    assert code == 2
+    assert "has no layer 'head' with a weight; the last ones are '0', '4'" in " ".join(output.split())
 
 
 def test_a_pickle_is_refused_without_the_flag(torch_case: PackagingCase) -> None:
