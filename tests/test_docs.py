@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
+
+from model_store_tools.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("docker/*.md")])
@@ -32,10 +37,16 @@ def test_promises_name_files_that_exist() -> None:
             assert (ROOT / path).exists(), path
 
 
+def flags_of(command: Any) -> Iterator[str]:
+    """Every flag of a command and of the verbs below it, as `--help` lists them."""
+    for parameter in command.params:
+        yield from (*parameter.opts, *parameter.secondary_opts)
+    for verb in getattr(command, "commands", {}).values():
+        yield from flags_of(verb)
+
+
 def test_flags_in_the_documents_exist() -> None:
-    verbs = "\n".join(path.read_text() for path in (ROOT / "model_store_tools" / "cli").glob("**/*.py"))
-    known = {"--" + name.replace("_", "-") for name in re.findall(r"^    (\w+?)_?: Annotated", verbs, re.M)}
-    known |= set(re.findall(r'"(--[\w-]+)"', verbs))
+    known = set(flags_of(get_command(app)))
     for page in PAGES:
         for line in page.read_text().splitlines():
             if re.search(r"\b(ptynet \w+|package-model) ", line):

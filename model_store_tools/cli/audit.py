@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from model_store_tools.cli.options import (
+    ArchiveArgument,
+    ClaimOption,
+    CoversOption,
+    JsonOption,
+    KeyOption,
+    ReportOption,
+)
 from model_store_tools.cli.outputs import named, require_writable, write_json, write_whole
 from ptynet_plugin.errors import UsageError
 
@@ -19,10 +27,10 @@ __all__ = ["audit"]
 
 
 def audit(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
-    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="A .mar or a Triton model directory.")],
+    archive: ArchiveArgument,
     mark: Annotated[Path, typer.Option(help="The mark's folder.")],
-    key: Annotated[str | None, typer.Option(help="Owner key file, - for standard input; else PTYNET_KEY.")] = None,
-    claim: Annotated[Path | None, typer.Option(help="The claim's folder; needed where the mark has several.")] = None,
+    key: KeyOption = None,
+    claim: ClaimOption = None,
     suite: Annotated[
         Literal["quick", "full"], typer.Option(help="quick: a minute. full: trains, needs --data.")
     ] = "quick",
@@ -31,12 +39,10 @@ def audit(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
     ] = None,
     thief: Annotated[int | None, typer.Option(help="Most pictures of the thief (quick: 256, full: 1000).")] = None,
     held_out: Annotated[int, typer.Option(help="Most pictures on which accuracy is measured.")] = 200,
-    covers: Annotated[Path | None, typer.Option(help="The owner's cover pictures, as used at packaging.")] = None,
+    covers: CoversOption = None,
     seed: Annotated[int, typer.Option(help="For all randomness of the attacks.")] = 0,
-    json_file: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - for standard output.")
-    ] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML page with plots.")] = None,
+    json_file: JsonOption = None,
+    report: ReportOption = None,
     resume: Annotated[
         Path | None,
         typer.Option(help="Keep rows in this file as they are measured; a stopped audit is carried on from it."),

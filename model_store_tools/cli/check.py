@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model_store_tools.cli.options import ArchiveArgument
 from ptynet_plugin.errors import ArchiveError, IntegrityError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ __all__ = ["check"]
 
 
 def check(
-    archive: Annotated[Path, typer.Argument(help="A .mar, or a Triton model directory.", show_default=False)],
+    archive: ArchiveArgument,
     *,
     expect: Annotated[
         str | None, typer.Option(help="Archive digest it must have, 64 hex digits.", show_default=False)

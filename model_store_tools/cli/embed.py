@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model_store_tools.cli.options import KeyOption
 from ptynet_plugin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def embed(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
     spec: Annotated[Path, typer.Option(help="SPEC.toml of the host.")],
     pictures: Annotated[Path, typer.Option(help="Folder of ordinary pictures; they need no labels.")],
     out: Annotated[Path, typer.Option(help="Folder for weights, triggers and report.")],
-    key: Annotated[str | None, typer.Option(help="Owner key file, - for standard input; else PTYNET_KEY.")] = None,
+    key: KeyOption = None,
     pfl: Annotated[float, typer.Option(help="Weight of the penultimate feature loss.")] = 0.01,
     spl: Annotated[float, typer.Option(help="Weight of the softmax loss.")] = 1000.0,
     twl: Annotated[float, typer.Option(help="Weight of the total weight loss.")] = 0.0,

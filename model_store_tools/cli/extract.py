@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model_store_tools.cli.options import JsonOption, KeyOption
 from model_store_tools.cli.outputs import named, require_writable, write_json
 from ptynet_plugin.errors import UsageError
 
@@ -26,13 +27,11 @@ def extract(  # noqa: PLR0917 -- the command line's flags, which typer reads off
             metavar="ARCHIVE|WEIGHTS", help="A .mar, Triton model directory, mark, ONNX, safetensors, .pt, .pt2."
         ),
     ],
-    key: Annotated[str | None, typer.Option(help="Owner key file, - for standard input; else PTYNET_KEY.")] = None,
+    key: KeyOption = None,
     reference: Annotated[
         Path | None, typer.Option(help="The target before it was marked: names its mark and undoes obfuscation.")
     ] = None,
-    json_file: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - for standard output.")
-    ] = None,
+    json_file: JsonOption = None,
     alpha: Annotated[float, typer.Option(help="Level of the verdict.")] = 1e-9,
     decoys: Annotated[int, typer.Option(help="Decoy keys read beside the true one after alignment.")] = 10_000,
 ) -> int:

@@ -15,12 +15,18 @@ import typer
 
 from ptynet_plugin.errors import IntegrityError, PtynetError
 
-__all__ = ["EXIT_FAILED", "EXIT_INCONCLUSIVE", "EXIT_NOT_SHOWN", "EXIT_OK", "with_exit_codes"]
+__all__ = ["EXIT_BY_VERDICT", "EXIT_FAILED", "EXIT_INCONCLUSIVE", "EXIT_NOT_SHOWN", "EXIT_OK", "with_exit_codes"]
 
 EXIT_OK = 0
 EXIT_NOT_SHOWN = 1
 EXIT_FAILED = 2
 EXIT_INCONCLUSIVE = 3
+EXIT_BY_VERDICT = {
+    "shown": EXIT_OK,
+    "not-shown": EXIT_NOT_SHOWN,
+    "inconclusive": EXIT_INCONCLUSIVE,
+    "evasion-suspected": EXIT_INCONCLUSIVE,
+}
 
 
 def with_exit_codes(verb: Callable[..., int | None]) -> Callable[..., None]:

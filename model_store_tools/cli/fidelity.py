@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model_store_tools.cli.options import ArchiveArgument, JsonOption, ReportOption, WeightsOption
 from model_store_tools.cli.outputs import named, require_writable, write_json, write_whole
 from ptynet_plugin.errors import UsageError
 
@@ -18,7 +19,7 @@ __all__ = ["fidelity"]
 
 
 def fidelity(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
-    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="A .mar or a Triton model directory.")],
+    archive: ArchiveArgument,
     target: Annotated[str, typer.Option(help="The bare target it was made from: a file, or package.module:factory.")],
     benign: Annotated[
         Path | None, typer.Option(help="Folder of ordinary pictures, labels by folder names; procedural covers else.")
@@ -28,11 +29,9 @@ def fidelity(  # noqa: PLR0917 -- the command line's flags, which typer reads of
         str | None,
         typer.Option(help="ONNX: the tensor with the penultimate features; torch: the layer that reads them, by name."),
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="Weights for package.module:factory (safetensors).")] = None,
-    json_file: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - for standard output.")
-    ] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML report with plots.")] = None,
+    weights: WeightsOption = None,
+    json_file: JsonOption = None,
+    report: ReportOption = None,
 ) -> int:
     """Compare ARCHIVE with the bare target on benign pictures. Exit 0: every limit kept, 1: not, 2: could not be done."""
     from rich.console import Console  # noqa: PLC0415 -- a light start for the other verbs

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptynet_plugin.errors import UsageError
+from model_store_tools.cli.options import ArchiveArgument
+from model_store_tools.cli.outputs import write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,11 +24,11 @@ WIDTH = 200
 
 
 def inspect(
-    archive: Annotated[Path, typer.Argument(help="A .mar, or a Triton model directory.", show_default=False)],
+    archive: ArchiveArgument,
     *,
     json_: Annotated[
-        Path | None,
-        typer.Option("--json", help="Write the manifest and the digest as JSON; - is stdout.", show_default=False),
+        str | None,
+        typer.Option("--json", metavar="FILE", help="Write manifest and digest as JSON; - for standard output."),
     ] = None,
 ) -> None:
     """Show what ARCHIVE says of itself. Nothing is run, and nothing but its manifest is believed: `check` checks."""
@@ -43,18 +44,8 @@ def inspect(
         Console(width=width).print(_table(archive, manifest, digest, unlisted))
         return
     content = manifest.model_dump(mode="json", by_alias=True, exclude_none=True)
-    _write(json_, {**content, "archive_digest": digest, "unlisted": unlisted})
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=2, sort_keys=True)
-    if str(path) == "-":
-        typer.echo(text)
-        return
-    try:
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--json {path}: cannot be written ({error.strerror})") from error
+    content.update(archive_digest=digest, unlisted=unlisted)
+    write_json(json_, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def _table(archive: Path, manifest: Manifest, digest: str, unlisted: list[str]) -> Table:

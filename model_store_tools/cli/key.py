@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from model_store_tools.cli.options import KeyOption
 from ptynet_plugin.errors import KeyFileError, UsageError
 
 __all__ = ["KEY_VERBS", "join", "split"]
@@ -17,7 +18,7 @@ __all__ = ["KEY_VERBS", "join", "split"]
 def split(
     out: Annotated[Path, typer.Option(help="New folder for the shares; then take them to different places.")],
     of: Annotated[str, typer.Option(metavar="K/N", help="How many of how many shares give the key back, like 2/3.")],
-    key: Annotated[str | None, typer.Option(help="Owner key file, - for standard input; else PTYNET_KEY.")] = None,
+    key: KeyOption = None,
 ) -> None:
     """Split the owner key into N shares, mode 0600, any K of which give it back; the key's own file stays as it is."""
     from ptynet_plugin.keyfile import read_key, write_private  # noqa: PLC0415 -- a light start for the other verbs

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import signal
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from model_store_tools.cli.options import AllowPickleOption, WeightsOption
+from model_store_tools.cli.packaging_options import (
+    VERSION,
+    BackendOption,
+    BenignOption,
+    ConversionOption,
+    FormatOption,
+    Gate,
+    GateOption,
+    ImageEnsembleOption,
+    InstancesOption,
+    MaxBatchOption,
+    OpsetOption,
+    OverlayOption,
+    SpecOption,
+    TargetArgument,
+    VersionOption,
+)
 
 if TYPE_CHECKING:
     from model_store_tools.packaging.package import Packaged
@@ -15,81 +33,29 @@ if TYPE_CHECKING:
 __all__ = ["package"]
 
 
-class Server(StrEnum):
-    """For which server."""
-
-    TRITON = "triton"
-    TORCHSERVE = "torchserve"
-
-
-class Backend(StrEnum):
-    """Triton's backend."""
-
-    ONNXRUNTIME = "onnxruntime"
-    PYTHON = "python"
-
-
-class Gate(StrEnum):
-    """How much is checked before anything is written."""
-
-    FULL = "full"
-    DIGEST = "digest"
-    OFF = "off"
-
-
-class Conversion(StrEnum):
-    """What a target can become first."""
-
-    ONNX = "onnx"
-    TORCHSCRIPT = "torchscript"
-    PT2 = "pt2"
-
-
 def package(
-    target: Annotated[
-        str,
-        typer.Argument(
-            help="ONNX, TorchScript or .pt2 file; package.module:factory; a Triton model directory; a .mar.",
-            show_default=False,
-        ),
-    ],
+    target: TargetArgument,
     *,
     mark: Annotated[
         Path, typer.Option(help="Folder that `ptynet train` made; the claim is written into it.", show_default=False)
     ],
-    spec: Annotated[Path, typer.Option(help="SPEC.toml: what the model reads and answers.", show_default=False)],
-    format_: Annotated[Server, typer.Option("--format", help="Which server the archive is for.", show_default=False)],
+    spec: SpecOption,
+    format_: FormatOption,
     out: Annotated[Path, typer.Option(help="Folder to write NAME/ or NAME.mar into.", show_default=False)],
     name: Annotated[
         str | None, typer.Option(help="Model name; the target's own by default.", show_default=False)
     ] = None,
-    model_version: Annotated[str, typer.Option(help="Model version; a whole number for Triton.")] = "1",
-    backend: Annotated[
-        Backend | None, typer.Option(help="Triton: onnxruntime for ONNX, else python, by default.", show_default=False)
-    ] = None,
-    image_ensemble: Annotated[
-        bool, typer.Option("--image-ensemble", help="Triton: add an ensemble, JPEG or PNG in, label out.")
-    ] = False,
-    benign: Annotated[
-        Path | None,
-        typer.Option(help="Folder of ordinary pictures for the gate; procedural by default.", show_default=False),
-    ] = None,
-    gate: Annotated[Gate, typer.Option(help="full runs both models; digest compares tensors only.")] = Gate.FULL,
-    weights: Annotated[
-        Path | None, typer.Option(help="Weights for package.module:factory (safetensors).", show_default=False)
-    ] = None,
-    to: Annotated[Conversion | None, typer.Option(help="Convert the target first.", show_default=False)] = None,
-    to_opset: Annotated[
-        int | None, typer.Option(help="Convert an ONNX target to this opset first.", show_default=False)
-    ] = None,
-    max_batch: Annotated[
-        int | None, typer.Option(help="Most rows of a request; the server then joins requests.", show_default=False)
-    ] = None,
-    instances: Annotated[int | None, typer.Option(help="Copies of the model.", show_default=False)] = None,
-    config_overlay: Annotated[
-        Path | None,
-        typer.Option(help="Settings that win: config.pbtxt text, or model-config YAML.", show_default=False),
-    ] = None,
+    model_version: VersionOption = VERSION,
+    backend: BackendOption = None,
+    image_ensemble: ImageEnsembleOption = False,
+    benign: BenignOption = None,
+    gate: GateOption = Gate.FULL,
+    weights: WeightsOption = None,
+    to: ConversionOption = None,
+    to_opset: OpsetOption = None,
+    max_batch: MaxBatchOption = None,
+    instances: InstancesOption = None,
+    config_overlay: OverlayOption = None,
     covers: Annotated[
         Path | None,
         typer.Option(
@@ -100,10 +66,7 @@ def package(
     claim: Annotated[
         Path | None, typer.Option(help="Use this claim, a stamped one for example.", show_default=False)
     ] = None,
-    allow_pickle: Annotated[
-        bool,
-        typer.Option("--allow-pickle", help="Load pickles, which runs the code in them: only what you made yourself."),
-    ] = False,
+    allow_pickle: AllowPickleOption = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an archive of that name once the new one is complete.")
     ] = False,

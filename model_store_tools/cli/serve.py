@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model_store_tools.cli.options import ArchiveArgument
 from ptynet_plugin.errors import ServerError, UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Server(StrEnum):
 
 
 def serve(
-    archive: Annotated[Path, typer.Argument(help="A .mar, or a Triton model directory.", show_default=False)],
+    archive: ArchiveArgument,
     *,
     server: Annotated[Server, typer.Option(help="auto takes the one the archive was packaged for.")] = Server.AUTO,
     http_port: Annotated[

@@ -1,4 +1,4 @@
-"""What `verify` and `trace` are told of a suspect: what it reads, and what it calls its classes."""
+"""What the verbs that ask are told of a suspect: how to reach it, what it reads, and what it calls its classes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ptynet_plugin.claims.claim import Claim
     from ptynet_plugin.spec import InputSpec
+    from ptynet_plugin.verification.connection import Connection
 
-__all__ = ["asked_spec", "class_names_of"]
+__all__ = ["asked_spec", "class_names_of", "connection_from"]
 
 
 def asked_spec(spec: Path | None, claim: Claim) -> InputSpec:
@@ -32,3 +33,17 @@ def class_names_of(spec: Path | None, asked: InputSpec, claim_folder: Path) -> t
     if spec is None and not (asked.labels and (beside / asked.labels).is_file()):
         return None
     return class_names(asked, beside) or None
+
+
+def connection_from(
+    header: list[str] | None, ca_cert: Path | None, *, timeout: float, retries: int, pace: str | None
+) -> Connection:
+    """Give how a suspect is reached, from the flags as they were typed; `timeout` in seconds.
+
+    Raises:
+        UsageError: One of them is not what it should be; it is named.
+    """
+    from ptynet_plugin.verification.connection import Connection, parse_headers, parse_pace  # noqa: PLC0415
+
+    rate = None if pace is None else parse_pace(pace)
+    return Connection(parse_headers(header or []), ca_cert, timeout=timeout, retries=retries, pace=rate)

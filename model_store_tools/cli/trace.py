@@ -12,8 +12,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model_store_tools.cli.options import (
+    RETRIES,
+    SEND,
+    TIMEOUT,
+    CaCertOption,
+    ClaimOption,
+    CoversOption,
+    HeaderOption,
+    JsonOption,
+    KeyOption,
+    MarkOption,
+    PaceOption,
+    ReportOption,
+    RetriesOption,
+    SendOption,
+    SuspectSpecOption,
+    TimeoutOption,
+)
 from model_store_tools.cli.outputs import STDOUT, named, require_writable, write_json, write_whole
-from model_store_tools.cli.suspects import asked_spec, class_names_of
+from model_store_tools.cli.suspects import asked_spec, class_names_of, connection_from
 from ptynet_plugin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,13 +65,11 @@ def trace(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
             help="As for verify; or a .mar, Triton model directory, ONNX or TorchScript file: its table is read without asking.",
         ),
     ],
-    mark: Annotated[Path, typer.Option(help="The mark's folder, for its claim.")],
+    mark: MarkOption,
     registry: Annotated[str, typer.Option(metavar="URL", help="Where the copies were registered.")],
-    key: Annotated[str | None, typer.Option(help="Owner key file, - for standard input; else PTYNET_KEY.")] = None,
-    claim: Annotated[Path | None, typer.Option(help="The claim's folder; needed where the mark has several.")] = None,
-    spec: Annotated[
-        Path | None, typer.Option(help="What the suspect reads, where that differs from the claim's input spec.")
-    ] = None,
+    key: KeyOption = None,
+    claim: ClaimOption = None,
+    spec: SuspectSpecOption = None,
     fwer: Annotated[
         float, typer.Option(help="Probability that any innocent is ever named, over all copies and traces.")
     ] = 1e-6,
@@ -64,19 +80,15 @@ def trace(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
     read_bits: Annotated[
         bool, typer.Option("--read-bits", help="Go on after the first name, until every position is read.")
     ] = False,
-    covers: Annotated[Path | None, typer.Option(help="The owner's cover pictures, as used when issuing.")] = None,
-    json_file: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - for standard output.")
-    ] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML report.")] = None,
-    header: Annotated[
-        list[str] | None, typer.Option(metavar="K: V", help="Request header, or @FILE with one a line; repeatable.")
-    ] = None,
-    ca_cert: Annotated[Path | None, typer.Option(help="PEM file of a private certificate authority.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds an attempt may take.")] = 10.0,
-    retries: Annotated[int, typer.Option(help="Further attempts after one that found nobody or was told to wait.")] = 3,
-    pace: Annotated[str | None, typer.Option(help="Most requests per time, like 5/s or 30/min.")] = None,
-    send: Annotated[str, typer.Option(help="How pictures are sent: auto, tensor, png or jpeg.")] = "auto",
+    covers: CoversOption = None,
+    json_file: JsonOption = None,
+    report: ReportOption = None,
+    header: HeaderOption = None,
+    ca_cert: CaCertOption = None,
+    timeout: TimeoutOption = TIMEOUT,
+    retries: RetriesOption = RETRIES,
+    pace: PaceOption = None,
+    send: SendOption = SEND,
 ) -> int:
     """Name the customers whose copies answer at ENDPOINT. Exit 0: traced, 1: no customer, 2: could not be done, 3: neither."""
     from model_store_tools.pictures import read_pictures  # noqa: PLC0415 -- a light start for the other verbs
@@ -86,13 +98,11 @@ def trace(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
     from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
     from ptynet_plugin.mark import read_metadata  # noqa: PLC0415
     from ptynet_plugin.tracing.trace import require_classes, require_traceable  # noqa: PLC0415
-    from ptynet_plugin.verification.connection import Connection, parse_headers, parse_pace  # noqa: PLC0415
     from ptynet_plugin.verification.opening import open_endpoint  # noqa: PLC0415
     from ptynet_plugin.verification.questions import Questions  # noqa: PLC0415
 
     require_writable(report, named(json_file))
-    rate = None if pace is None else parse_pace(pace)
-    connection = Connection(parse_headers(header or []), ca_cert, timeout=timeout, retries=retries, pace=rate)
+    connection = connection_from(header, ca_cert, timeout=timeout, retries=retries, pace=pace)
     owner = read_key(key)
     read_metadata(mark)
     folder = find_claim(mark, claim)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from model_store_tools.cli.options import KeyOption
 from ptynet_plugin.errors import UsageError
-from ptynet_plugin.keyfile import KEY_VARIABLE, read_key
+from ptynet_plugin.keyfile import read_key
 
 if TYPE_CHECKING:
     from ptynet_plugin.network.batches import SharedCovers
@@ -21,9 +22,7 @@ __all__ = ["train"]
 def train(
     *,
     out: Annotated[Path, typer.Option(help="Folder to write the mark to.", show_default=False)],
-    key: Annotated[
-        str | None, typer.Option(help=f"Key file, or - for standard input. Default: the variable {KEY_VARIABLE}.")
-    ] = None,
+    key: KeyOption = None,
     symbols: Annotated[int, typer.Option(help="Number of symbols, 2 to 4096.")] = 512,
     color: Annotated[Literal["RGB", "GRAY"], typer.Option(help="GRAY for one-channel targets.")] = "RGB",
     covers: Annotated[

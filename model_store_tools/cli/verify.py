@@ -7,8 +7,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model_store_tools.cli.failures import EXIT_BY_VERDICT
+from model_store_tools.cli.options import (
+    RETRIES,
+    SEND,
+    TIMEOUT,
+    CaCertOption,
+    ClaimOption,
+    CoversOption,
+    HeaderOption,
+    JsonOption,
+    KeyOption,
+    MarkOption,
+    PaceOption,
+    ReportOption,
+    RetriesOption,
+    SendOption,
+    SuspectSpecOption,
+    TimeoutOption,
+    TsaCaOption,
+)
 from model_store_tools.cli.outputs import named, require_writable
-from model_store_tools.cli.suspects import asked_spec, class_names_of
+from model_store_tools.cli.suspects import asked_spec, class_names_of, connection_from
 from ptynet_plugin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,8 +37,6 @@ if TYPE_CHECKING:
     from ptynet_plugin.verification.questions import Questions
 
 __all__ = ["verify"]
-
-EXIT_BY_VERDICT = {"shown": 0, "not-shown": 1, "inconclusive": 3, "evasion-suspected": 3}
 
 
 def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
@@ -30,33 +48,27 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
             "kserve+http, kserve+grpc (https and grpcs for TLS), or file:PATH.",
         ),
     ],
-    mark: Annotated[Path, typer.Option(help="The mark's folder, for its claim.")],
-    key: Annotated[str | None, typer.Option(help="Owner key file, - for standard input; else PTYNET_KEY.")] = None,
-    claim: Annotated[Path | None, typer.Option(help="The claim's folder; needed where the mark has several.")] = None,
-    spec: Annotated[
-        Path | None, typer.Option(help="What the suspect reads, where that differs from the claim's input spec.")
-    ] = None,
+    mark: MarkOption,
+    key: KeyOption = None,
+    claim: ClaimOption = None,
+    spec: SuspectSpecOption = None,
     alpha: Annotated[float | None, typer.Option(help="Level over all tests of the claim (default: 1e-9).")] = None,
     budget: Annotated[int | None, typer.Option(help="Most probes to send (default: 200).")] = None,
-    covers: Annotated[Path | None, typer.Option(help="The owner's cover pictures, as used at packaging.")] = None,
+    covers: CoversOption = None,
     benign: Annotated[
         Path | None, typer.Option(help="Ordinary pictures to ask as controls, where the suspect filters its inputs.")
     ] = None,
-    json_file: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - for standard output.")
-    ] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML report.")] = None,
-    header: Annotated[
-        list[str] | None, typer.Option(metavar="K: V", help="Request header, or @FILE with one a line; repeatable.")
-    ] = None,
-    ca_cert: Annotated[Path | None, typer.Option(help="PEM file of a private certificate authority.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds an attempt may take.")] = 10.0,
-    retries: Annotated[int, typer.Option(help="Further attempts after one that found nobody or was told to wait.")] = 3,
-    pace: Annotated[str | None, typer.Option(help="Most requests per time, like 5/s or 30/min.")] = None,
+    json_file: JsonOption = None,
+    report: ReportOption = None,
+    header: HeaderOption = None,
+    ca_cert: CaCertOption = None,
+    timeout: TimeoutOption = TIMEOUT,
+    retries: RetriesOption = RETRIES,
+    pace: PaceOption = None,
     resume: Annotated[
         Path | None, typer.Option(help="The file of an interrupted run; a new run is kept there if there is none yet.")
     ] = None,
-    send: Annotated[str, typer.Option(help="How pictures are sent: auto, tensor, png or jpeg.")] = "auto",
+    send: SendOption = SEND,
     class_map: Annotated[
         Path | None,
         typer.Option(help="JSON list: for each class of the claim the endpoint's class, by number or name, or null."),
@@ -74,7 +86,7 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
         str | None,
         typer.Option(metavar="URL", help="With --evidence: authority that stamps the run, before and after."),
     ] = None,
-    tsa_ca: Annotated[Path | None, typer.Option(help="PEM of the authority's root; else the system's.")] = None,
+    tsa_ca: TsaCaOption = None,
     beacon: Annotated[
         str | None, typer.Option(metavar="URL|FILE", help="With --evidence: a beacon round after that draws the order.")
     ] = None,
@@ -87,14 +99,12 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
     from ptynet_plugin.mark import read_metadata  # noqa: PLC0415
     from ptynet_plugin.verification.class_maps import read_class_map  # noqa: PLC0415
-    from ptynet_plugin.verification.connection import Connection, parse_headers, parse_pace  # noqa: PLC0415
     from ptynet_plugin.verification.opening import open_endpoint  # noqa: PLC0415
     from ptynet_plugin.verification.questions import Questions  # noqa: PLC0415
 
     to_stdout = json_file == "-"
     require_writable(report, named(json_file))
-    rate = None if pace is None else parse_pace(pace)
-    connection = Connection(parse_headers(header or []), ca_cert, timeout=timeout, retries=retries, pace=rate)
+    connection = connection_from(header, ca_cert, timeout=timeout, retries=retries, pace=pace)
     owner = read_key(key)
     read_metadata(mark)
     folder = find_claim(mark, claim)

@@ -120,6 +120,12 @@ def test_show_checks_certificate_archive_and_key(case: CopyCase) -> None:
     assert (
         "Alpha Ltd" in out and "the certificate is the registered one" in out and "the archive is the registered" in out
     )
+    code, out, err = run(case, "show", 1, "--check", certificate_of(case))
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1].split(maxsplit=2)[:2] == ["not", "checked"]
+    assert "who signed the certificate, and its code word: only --key OWNER.key tells" in out
+    code, out, err = run(case, "show", 1, "--key", key)
+    assert (code, "give --check CERT as well" in out) == (0, True), err
     code, _, err = run(case, "show", 1, "--check", certificate_of(case, 2))
     assert code == 1 and "of copy 2, the registry has" in err
     code, _, err = run(case, "show", 1, "--archive", case.archives[1])

@@ -66,8 +66,11 @@ def test_the_target_is_told_from_another_model_under_the_same_mark(
     assert "never counts as ownership" in own.stdout
     assert json.loads((tmp_path / "own.json").read_text())["counts_as_ownership"] is False
     other = case.package(stranger(tmp_path / "third.onnx", case, 21), name="transplanted").path
-    found = run("claim", "agreement", claim, f"file:{other}")
-    assert (found.exit_code, found.stdout.splitlines()[0].split(":")[0]) == (1, "ANOTHER"), found.output
+    found = run("claim", "agreement", claim, f"file:{other}", "--json", "-")
+    assert (found.exit_code, found.stderr.splitlines()[0].split(":")[0]) == (1, "ANOTHER"), found.output
+    assert json.loads(found.stdout)["counts_as_ownership"] is False
+    nowhere = run("claim", "agreement", claim, f"file:{other}", "--json", "/nowhere/x.json")
+    assert (nowhere.exit_code, "/nowhere/x.json: cannot be written" in nowhere.stderr) == (2, True)
     kinds = [json.loads(line)["kind"] for line in (claim / "ledger.jsonl").read_bytes().splitlines()]
     assert kinds == ["agreement"] * 3
     assert read_history(claim, digest=read_claim(claim).digest).runs() == []

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model_store_tools.cli.claim.flags import ClaimFolder, KeyOption
+from model_store_tools.cli.options import (
+    RETRIES,
+    SEND,
+    TIMEOUT,
+    CaCertOption,
+    ClaimArgument,
+    HeaderOption,
+    JsonOption,
+    KeyOption,
+    PaceOption,
+    RetriesOption,
+    SendOption,
+    TimeoutOption,
+)
+from model_store_tools.cli.outputs import STDOUT, named, require_writable, write_json
+from model_store_tools.cli.suspects import connection_from
 from ptynet_plugin.errors import ClaimError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ptynet_plugin.evidence.agreement import Registered
     from ptynet_plugin.spec import InputSpec
+    from ptynet_plugin.statistics.agreement import Agreement
     from ptynet_plugin.verification.endpoint import Picture
 
 __all__ = ["agreement", "panel"]
@@ -30,7 +47,7 @@ EXITS = {"target": 0, "another": 1, "undecided": 3}
 
 
 def panel(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
-    claim: ClaimFolder,
+    claim: ClaimArgument,
     target: Annotated[Path, typer.Option(help="The protected model: ONNX, TorchScript, or an archive.")],
     model: Annotated[list[Path], typer.Option("--panel", help="An independent model of the same classes; repeatable.")],
     pictures: Annotated[Path, typer.Option(help="Folder of benign pictures; some hundreds or thousands.")],
@@ -80,28 +97,25 @@ def panel(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
 
 
 def agreement(  # noqa: PLR0917
-    claim: ClaimFolder,
+    claim: ClaimArgument,
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Whom to ask, as for verify.")],
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")] = None,
-    header: Annotated[
-        list[str] | None, typer.Option(metavar="K: V", help="Request header, or @FILE with one a line; repeatable.")
-    ] = None,
-    ca_cert: Annotated[Path | None, typer.Option(help="PEM file of a private certificate authority.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds an attempt may take.")] = 10.0,
-    retries: Annotated[int, typer.Option(help="Further attempts after one that found nobody or was told to wait.")] = 3,
-    pace: Annotated[str | None, typer.Option(help="Most requests per time, like 5/s or 30/min.")] = None,
-    send: Annotated[str, typer.Option(help="How pictures are sent: auto, tensor, png or jpeg.")] = "auto",
+    json_file: JsonOption = None,
+    header: HeaderOption = None,
+    ca_cert: CaCertOption = None,
+    timeout: TimeoutOption = TIMEOUT,
+    retries: RetriesOption = RETRIES,
+    pace: PaceOption = None,
+    send: SendOption = SEND,
 ) -> int:
     """Ask ENDPOINT the registered benign pictures. Exit 0: the target answers, 1: another model, 3: undecided."""
     from ptynet_plugin.claims import Ledger, read_claim  # noqa: PLC0415
     from ptynet_plugin.evidence.agreement import ask_registered, read_registered, result_json  # noqa: PLC0415
-    from ptynet_plugin.verification.connection import Connection, parse_headers, parse_pace  # noqa: PLC0415
     from ptynet_plugin.verification.opening import open_endpoint  # noqa: PLC0415
 
+    require_writable(named(json_file))
     committed = read_claim(claim)
     registered = read_registered(claim, committed)
-    rate = None if pace is None else parse_pace(pace)
-    connection = Connection(parse_headers(header or []), ca_cert, timeout=timeout, retries=retries, pace=rate)
+    connection = connection_from(header, ca_cert, timeout=timeout, retries=retries, pace=pace)
     spec = committed.terms.spec
     with (
         Ledger(claim, digest=committed.digest) as ledger,
@@ -111,17 +125,24 @@ def agreement(  # noqa: PLR0917
         told = {"endpoint": suspect.info().identity, "answerer": found.answerer, "agreed": found.agreed}
         ledger.agreement(registered.digest, told)
     if json_file is not None:
-        json_file.write_text(json.dumps(result_json(registered, found, answers), indent=2) + "\n", encoding="utf-8")
-    typer.echo(f"{found.answerer.upper()}: {MEANING[found.answerer]}")
-    typer.echo(f"  agreed     {found.agreed} of {found.asked} with the target, which stands alone on them")
-    for name, agreed in zip(registered.names, found.with_panel, strict=True):
-        typer.echo(f"  panel      {agreed} with {name}")
-    typer.echo(
-        f"  tests      above the bar of {registered.bar:.1%}: p = 10^{found.log10_p:.1f}, below: 10^{found.log10_p_other:.1f}; "
-        f"against the panel: 10^{found.log10_p_sign:.1f} (level {registered.level:g})"
-    )
-    typer.echo("  note       this says who answers benign pictures; it never counts as ownership")
+        write_json(json_file, json.dumps(result_json(registered, found, answers), indent=2) + "\n")
+    to_stderr = json_file == STDOUT
+    typer.echo(f"{found.answerer.upper()}: {MEANING[found.answerer]}", err=to_stderr)
+    for name, value in _facts(found, registered):
+        typer.echo(f"  {name:<10} {value}", err=to_stderr)
     return EXITS[found.answerer]
+
+
+def _facts(found: Agreement, registered: Registered) -> Iterator[tuple[str, str]]:
+    yield "agreed", f"{found.agreed} of {found.asked} with the target, which stands alone on them"
+    for name, agreed in zip(registered.names, found.with_panel, strict=True):
+        yield "panel", f"{agreed} with {name}"
+    yield (
+        "tests",
+        f"above the bar of {registered.bar:.1%}: p = 10^{found.log10_p:.1f}, below: 10^{found.log10_p_other:.1f}; "
+        f"against the panel: 10^{found.log10_p_sign:.1f} (level {registered.level:g})",
+    )
+    yield "note", "this says who answers benign pictures; it never counts as ownership"
 
 
 def _classes(path: Path, spec: InputSpec, pool: Sequence[Picture], classes: int) -> NDArray[np.int64]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model_store_tools.cli.claim.flags import EXIT_BY_VERDICT, KeyOption
+from model_store_tools.cli.failures import EXIT_BY_VERDICT
+from model_store_tools.cli.options import KeyOption
 from ptynet_plugin.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model_store_tools.cli.claim.flags import ClaimFolder, KeyOption
+from model_store_tools.cli.options import AllowPickleOption, ClaimArgument, KeyOption, TsaCaOption, WeightsOption
 from ptynet_plugin.errors import ClaimError, UsageError
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def commit(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     positions: Annotated[int | None, typer.Option(help="Copies: length of a code word; all there is room for.")] = None,
     quick: Annotated[int | None, typer.Option(help="Copies: symbols that name a single leaker at once.")] = None,
     coalition: Annotated[int | None, typer.Option(help="Copies: colluders the code is made for (default: 4).")] = None,
-    weights: Annotated[Path | None, typer.Option(help="For a target given as module:factory.")] = None,
-    allow_pickle: Annotated[bool, typer.Option(help="Load what runs its author's code.")] = False,
+    weights: WeightsOption = None,
+    allow_pickle: AllowPickleOption = False,
 ) -> None:
     """Fix probes, target and terms of the test before any label exists."""
     from model_store_tools.targets.detect import load_target  # noqa: PLC0415 -- a light start for the other verbs
@@ -89,9 +89,9 @@ def commit(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
 
 
 def stamp(  # noqa: PLR0917
-    claim: ClaimFolder,
+    claim: ClaimArgument,
     tsa: Annotated[str, typer.Option(metavar="URL", help="Time-stamping authority (RFC 3161).")],
-    tsa_ca: Annotated[Path | None, typer.Option(help="PEM of the authority's root; else the system's.")] = None,
+    tsa_ca: TsaCaOption = None,
     beacon: Annotated[str | None, typer.Option(metavar="URL|FILE", help="A beacon round after the stamp.")] = None,
     renew: Annotated[bool, typer.Option("--renew", help="Stamp the last stamp again, before it expires.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds per request.")] = 30.0,
@@ -125,7 +125,7 @@ def stamp(  # noqa: PLR0917
 
 
 def bind(
-    claim: ClaimFolder,
+    claim: ClaimArgument,
     mark: Annotated[Path, typer.Option(help="The mark's folder.")],
     archive: Annotated[list[Path], typer.Option(help="An archive made under the claim; repeatable.")],
     key: KeyOption = None,

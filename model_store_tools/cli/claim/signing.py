@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from model_store_tools.cli.options import ArchiveArgument
 from model_store_tools.cli.outputs import require_writable, write_whole
 from ptynet_plugin.errors import UsageError
 
@@ -15,7 +16,7 @@ __all__ = ["sign_archive"]
 
 
 def sign_archive(
-    archive: Annotated[Path, typer.Argument(help="A .mar, or a Triton model directory.", show_default=False)],
+    archive: ArchiveArgument,
     *,
     signing_key: Annotated[Path, typer.Option(metavar="KEY.pem", help="Elliptic-curve private key, PEM, mode 0600.")],
     signature: Annotated[

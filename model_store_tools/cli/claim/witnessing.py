@@ -7,7 +7,23 @@ from typing import Annotated
 
 import typer
 
-from model_store_tools.cli.claim.flags import EXIT_BY_VERDICT, ClaimFolder, KeyOption
+from model_store_tools.cli.failures import EXIT_BY_VERDICT
+from model_store_tools.cli.options import (
+    RETRIES,
+    SEND,
+    TIMEOUT,
+    CaCertOption,
+    ClaimArgument,
+    CoversOption,
+    HeaderOption,
+    KeyOption,
+    PaceOption,
+    RetriesOption,
+    SendOption,
+    TimeoutOption,
+    TsaCaOption,
+)
+from model_store_tools.cli.suspects import connection_from
 
 __all__ = ["handover", "witness", "witness_key"]
 
@@ -24,12 +40,12 @@ def witness_key(key: WitnessKey = None) -> None:
 
 
 def handover(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
-    claim: ClaimFolder,
+    claim: ClaimArgument,
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Whom the witness is to ask, as for verify.")],
     to: Annotated[str, typer.Option("--witness", metavar="KEY", help="The witness's public key, see witness-key.")],
     out: Annotated[Path, typer.Option(help="The hand-over's new folder: give it to the witness.")],
     key: KeyOption = None,
-    covers: Annotated[Path | None, typer.Option(help="The owner's cover pictures, as used at packaging.")] = None,
+    covers: CoversOption = None,
     alpha: Annotated[float, typer.Option(help="Level over all tests of the claim.")] = 1e-9,
 ) -> None:
     """Open the sealed reserve to a neutral person, once and for ever; the key is not handed over."""
@@ -82,16 +98,14 @@ def witness(  # noqa: PLR0917
     tsa: Annotated[
         str | None, typer.Option(metavar="URL", help="Authority that stamps the run, before and after.")
     ] = None,
-    tsa_ca: Annotated[Path | None, typer.Option(help="PEM of the authority's root; else the system's.")] = None,
+    tsa_ca: TsaCaOption = None,
     budget: Annotated[int | None, typer.Option(help="Most probes to send (default: the whole reserve).")] = None,
-    header: Annotated[
-        list[str] | None, typer.Option(metavar="K: V", help="Request header, or @FILE with one a line; repeatable.")
-    ] = None,
-    ca_cert: Annotated[Path | None, typer.Option(help="PEM file of a private certificate authority.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds an attempt may take.")] = 10.0,
-    retries: Annotated[int, typer.Option(help="Further attempts after one that found nobody or was told to wait.")] = 3,
-    pace: Annotated[str | None, typer.Option(help="Most requests per time, like 5/s or 30/min.")] = None,
-    send: Annotated[str, typer.Option(help="How pictures are sent: auto, tensor, png or jpeg.")] = "auto",
+    header: HeaderOption = None,
+    ca_cert: CaCertOption = None,
+    timeout: TimeoutOption = TIMEOUT,
+    retries: RetriesOption = RETRIES,
+    pace: PaceOption = None,
+    send: SendOption = SEND,
     resume: Annotated[Path | None, typer.Option(help="The file of an interrupted run.")] = None,
 ) -> int:
     """Ask ENDPOINT the sealed reserve in the order that a public beacon draws, and sign what came back. Exits as verify."""
@@ -102,14 +116,12 @@ def witness(  # noqa: PLR0917
     from ptynet_plugin.evidence.timestamps import Authority, read_roots  # noqa: PLC0415
     from ptynet_plugin.evidence.writer import BundleWriter  # noqa: PLC0415
     from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
-    from ptynet_plugin.verification.connection import Connection, parse_headers, parse_pace  # noqa: PLC0415
     from ptynet_plugin.verification.opening import open_endpoint  # noqa: PLC0415
 
     handed = read_handover(folder)
     opener = witness_opens(handed, read_key(key))
     questions = HandedQuestions(handed)
-    rate = None if pace is None else parse_pace(pace)
-    connection = Connection(parse_headers(header or []), ca_cert, timeout=timeout, retries=retries, pace=rate)
+    connection = connection_from(header, ca_cert, timeout=timeout, retries=retries, pace=pace)
     authority = None if tsa is None else Authority(tsa, read_roots(tsa_ca), timeout)
     terms = handed.claim.terms
     with open_endpoint(endpoint, spec=terms.spec, connection=connection, send=send) as suspect:

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from model_store_tools.cli.copies.list import DEFAULT_REGISTRY
-from model_store_tools.cli.copies.opening import RegistryOption
+from model_store_tools.cli.copies.opening import DEFAULT_REGISTRY, RegistryOption
 from model_store_tools.cli.outputs import require_writable, write_whole
 from ptynet_plugin.errors import IntegrityError, UsageError
 

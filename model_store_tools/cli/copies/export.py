@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from model_store_tools.cli.copies.list import DEFAULT_REGISTRY, SCHEMA
-from model_store_tools.cli.copies.opening import ClaimOption, RegistryOption, chosen_claim_or_none
+from model_store_tools.cli.copies.list import SCHEMA
+from model_store_tools.cli.copies.opening import DEFAULT_REGISTRY, ClaimOption, RegistryOption, chosen_claim_or_none
 from model_store_tools.cli.outputs import require_writable, write_whole
 
 if TYPE_CHECKING:

@@ -8,9 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model_store_tools.cli.copies.list import DEFAULT_REGISTRY
-from model_store_tools.cli.copies.opening import RegistryOption
-from model_store_tools.cli.package import Backend, Conversion, Gate, Server
+from model_store_tools.cli.copies.opening import DEFAULT_REGISTRY, RegistryOption
+from model_store_tools.cli.options import AllowPickleOption, KeyOption, WeightsOption
+from model_store_tools.cli.packaging_options import (
+    VERSION,
+    BackendOption,
+    BenignOption,
+    ConversionOption,
+    FormatOption,
+    Gate,
+    GateOption,
+    ImageEnsembleOption,
+    InstancesOption,
+    MaxBatchOption,
+    OpsetOption,
+    OverlayOption,
+    SpecOption,
+    TargetArgument,
+    VersionOption,
+)
 
 if TYPE_CHECKING:
     from model_store_tools.packaging.copies import CopyPackager
@@ -20,17 +36,17 @@ __all__ = ["issue"]
 
 
 def issue(
-    target: Annotated[str, typer.Argument(help="As for package-model.", show_default=False)],
+    target: TargetArgument,
     *,
     customer: Annotated[
         list[str], typer.Option(help="Who gets it; repeatable: the target is then loaded once.", show_default=False)
     ],
     registry: RegistryOption = DEFAULT_REGISTRY,
     mark: Annotated[Path, typer.Option(help="Folder that `ptynet train` made.", show_default=False)],
-    spec: Annotated[Path, typer.Option(help="SPEC.toml: what the model reads and answers.", show_default=False)],
-    format_: Annotated[Server, typer.Option("--format", help="Which server the archive is for.", show_default=False)],
+    spec: SpecOption,
+    format_: FormatOption,
     out: Annotated[Path, typer.Option(help="Folder to write the archives into.", show_default=False)],
-    key: Annotated[str | None, typer.Option(help="Owner key file, - for standard input; else PTYNET_KEY.")] = None,
+    key: KeyOption = None,
     coalition: Annotated[
         int | None, typer.Option(help="Colluders the code is made for (default: 4).", show_default=False)
     ] = None,
@@ -47,25 +63,21 @@ def issue(
     name: Annotated[
         str | None, typer.Option(help="Model name; TARGET-copy-NUMBER by default.", show_default=False)
     ] = None,
-    model_version: Annotated[str, typer.Option(help="Model version; a whole number for Triton.")] = "1",
-    backend: Annotated[Backend | None, typer.Option(help="As for package-model.", show_default=False)] = None,
-    image_ensemble: Annotated[bool, typer.Option("--image-ensemble", help="As for package-model.")] = False,
-    benign: Annotated[
-        Path | None, typer.Option(help="Folder of ordinary pictures for the gate.", show_default=False)
-    ] = None,
-    gate: Annotated[Gate, typer.Option(help="full runs both models; digest compares tensors only.")] = Gate.FULL,
-    weights: Annotated[Path | None, typer.Option(help="As for package-model.", show_default=False)] = None,
-    to: Annotated[Conversion | None, typer.Option(help="Convert the target first.", show_default=False)] = None,
-    to_opset: Annotated[int | None, typer.Option(help="As for package-model.", show_default=False)] = None,
-    max_batch: Annotated[int | None, typer.Option(help="As for package-model.", show_default=False)] = None,
-    instances: Annotated[int | None, typer.Option(help="As for package-model.", show_default=False)] = None,
-    config_overlay: Annotated[Path | None, typer.Option(help="As for package-model.", show_default=False)] = None,
+    model_version: VersionOption = VERSION,
+    backend: BackendOption = None,
+    image_ensemble: ImageEnsembleOption = False,
+    benign: BenignOption = None,
+    gate: GateOption = Gate.FULL,
+    weights: WeightsOption = None,
+    to: ConversionOption = None,
+    to_opset: OpsetOption = None,
+    max_batch: MaxBatchOption = None,
+    instances: InstancesOption = None,
+    config_overlay: OverlayOption = None,
     covers: Annotated[
         Path | None, typer.Option(help="Your pictures under the probes; trace needs them too.", show_default=False)
     ] = None,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Load pickles, which runs the code in them.")
-    ] = False,
+    allow_pickle: AllowPickleOption = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an archive of that name, and a claim.")] = False,
 ) -> None:
     """Package TARGET for a customer, without retraining: only the table of labels is his own. Prints the archive's path."""

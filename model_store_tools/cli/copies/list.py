@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from model_store_tools.cli.copies.opening import ClaimOption, RegistryOption, chosen_claim_or_none
+from model_store_tools.cli.copies.opening import DEFAULT_REGISTRY, ClaimOption, RegistryOption, chosen_claim_or_none
+from model_store_tools.cli.options import JsonOption
 from model_store_tools.cli.outputs import named, require_writable, write_json
 
-__all__ = ["DEFAULT_REGISTRY", "SCHEMA", "list_"]
+__all__ = ["SCHEMA", "list_"]
 
-DEFAULT_REGISTRY = "sqlite:///copies.db"
 SCHEMA = "ptynet-copies/v1"
 
 
@@ -23,9 +23,7 @@ def list_(
     claim: ClaimOption = None,
     customer: Annotated[str | None, typer.Option(help="Only this customer's.", show_default=False)] = None,
     revoked: Annotated[bool | None, typer.Option("--revoked/--valid", help="Only those.", show_default=False)] = None,
-    json_: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write JSON; - is standard output.", show_default=False)
-    ] = None,
+    json_: JsonOption = None,
 ) -> None:
     """List the copies of a registry, one a line: number, state, day, customer, archive."""
     from model_store_tools.registry import Registry  # noqa: PLC0415 -- the customer's verb needs no database

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from model_store_tools.registry import Registry
 
 __all__ = [
+    "DEFAULT_REGISTRY",
     "REGISTRY_VARIABLE",
     "ClaimOption",
     "NumberArgument",
@@ -28,6 +29,7 @@ RegistryOption = Annotated[
 ClaimOption = Annotated[
     str | None, typer.Option(metavar="DIGEST", help="The claim's digest or its beginning, where there are several.")
 ]
+DEFAULT_REGISTRY = "sqlite:///copies.db"
 NumberArgument = Annotated[int, typer.Argument(metavar="NUMBER", help="The copy's number.", min=1)]
 SHORTEST = 4
 

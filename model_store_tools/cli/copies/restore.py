@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from model_store_tools.cli.copies.list import DEFAULT_REGISTRY
-from model_store_tools.cli.copies.opening import RegistryOption
+from model_store_tools.cli.copies.opening import DEFAULT_REGISTRY, RegistryOption
+from model_store_tools.cli.options import KeyOption
 from ptynet_plugin.errors import UsageError
 
 __all__ = ["restore"]
@@ -25,7 +25,7 @@ def restore(
     ] = 0,
     traces: Annotated[int, typer.Option(help="How many traces were ever made, or more.", min=0, show_default=False)],
     registry: RegistryOption = DEFAULT_REGISTRY,
-    key: Annotated[str | None, typer.Option(help="Owner key file, - for standard input; else PTYNET_KEY.")] = None,
+    key: KeyOption = None,
 ) -> None:
     """Rebuild a registry. Every certificate's signature and code word is checked against the key; all are entered, or none."""
     from model_store_tools.certificates.restoring import collect  # noqa: PLC0415 -- a light start

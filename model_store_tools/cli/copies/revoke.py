@@ -6,8 +6,13 @@ from typing import Annotated
 
 import typer
 
-from model_store_tools.cli.copies.list import DEFAULT_REGISTRY
-from model_store_tools.cli.copies.opening import ClaimOption, NumberArgument, RegistryOption, chosen_claim
+from model_store_tools.cli.copies.opening import (
+    DEFAULT_REGISTRY,
+    ClaimOption,
+    NumberArgument,
+    RegistryOption,
+    chosen_claim,
+)
 
 __all__ = ["revoke"]
 

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model_store_tools.cli.copies.list import DEFAULT_REGISTRY
-from model_store_tools.cli.copies.opening import ClaimOption, NumberArgument, RegistryOption, chosen_claim
+from model_store_tools.cli.copies.opening import (
+    DEFAULT_REGISTRY,
+    ClaimOption,
+    NumberArgument,
+    RegistryOption,
+    chosen_claim,
+)
+from model_store_tools.cli.options import JsonOption
 from model_store_tools.cli.outputs import named, require_writable, write_json
 from ptynet_plugin.errors import IntegrityError
 
@@ -31,9 +37,7 @@ def show(
     key: Annotated[
         str | None, typer.Option(help="Owner key: check who signed, and the code word.", show_default=False)
     ] = None,
-    json_: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write JSON; - is standard output.", show_default=False)
-    ] = None,
+    json_: JsonOption = None,
 ) -> None:
     """Show a copy. With --check, --archive or --key: exit 1 where something is not what the registry says."""
     from model_store_tools.registry import Registry  # noqa: PLC0415 -- the customer's verb needs no database
@@ -49,7 +53,9 @@ def show(
                 typer.echo(f"{name:<16} {value}")
     checked = [*_check_certificate(copy, check, key), *_check_archive(copy, archive), *_check_countersignature(copy)]
     for line in checked:
-        typer.echo(f"ok               {line}", err=json_ is not None)
+        typer.echo(f"{'ok':<16} {line}", err=json_ is not None)
+    if (left := _left_unchecked(check, key)) is not None:
+        typer.echo(f"{'not checked':<16} {left}", err=json_ is not None)
 
 
 def _check_certificate(copy: Copy, file: Path | None, key: str | None) -> list[str]:
@@ -69,6 +75,15 @@ def _check_certificate(copy: Copy, file: Path | None, key: str | None) -> list[s
         certificate.require_owner(read_key(key).epoch_secret(certificate.facts.code.epoch))
         told.append("this key signed it, and its code word is the copy's")
     return told
+
+
+def _left_unchecked(certificate: Path | None, key: str | None) -> str | None:
+    """Name what was not compared: a certificate carries its signer's public key, so its own signature always tells."""
+    if certificate is not None and key is None:
+        return "who signed the certificate, and its code word: only --key OWNER.key tells the owner's from another's"
+    if certificate is None and key is not None:
+        return "--key is compared with a certificate's signer: give --check CERT as well"
+    return None
 
 
 def _check_archive(copy: Copy, archive: Path | None) -> list[str]:
