@@ -31,7 +31,7 @@ from model_store_tools.audit.audit import Effort, audit_archive
 from model_store_tools.audit.contract import Share
 from model_store_tools.audit.shares import Shares
 from model_store_tools.audit.table import markdown_of, summary, table_of
-from model_store_tools.packaging.package import Options, package
+from model_store_tools.packaging.package import Options, Packaged, package
 from ptynet_plugin.claims.directory import read_claim
 from ptynet_plugin.keyfile import read_key
 from ptynet_plugin.mark import read_network
@@ -88,6 +88,16 @@ def telling(minutes: float | None) -> Callable[[str], None]:
     return tell
 
 
+def packaged_target(target: str, data: Path, mark: Path, folder: Path) -> Packaged:
+    """Package a target into a folder, with a copy of the mark: packaging writes a claim into it."""
+    shutil.copytree(mark, folder / "MARK", ignore=shutil.ignore_patterns("claims"))
+    (folder / "SPEC.toml").write_text(SPECS[target])
+    options = Options(
+        mark=folder / "MARK", spec=folder / "SPEC.toml", format="triton", out=folder, name=target, gate="digest"
+    )
+    return package(data / "models" / FILES[target], options)
+
+
 def main() -> int:
     """Audit; the audit's own exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -116,17 +126,7 @@ def main() -> int:
     ]
     with tempfile.TemporaryDirectory(prefix="ptynet-attacks-") as scratch:
         folder = Path(scratch)
-        shutil.copytree(given.mark, folder / "MARK", ignore=shutil.ignore_patterns("claims"))
-        (folder / "SPEC.toml").write_text(SPECS[given.target])
-        options = Options(
-            mark=folder / "MARK",
-            spec=folder / "SPEC.toml",
-            format="triton",
-            out=folder,
-            name=given.target,
-            gate="digest",
-        )
-        packaged = package(given.data / "models" / FILES[given.target], options)
+        packaged = packaged_target(given.target, given.data, given.mark, folder)
         shares = shares_of(given.target, given.data, thief=given.thief, held_out=given.held_out)
         effort = replace(Effort(), suite="full", seed=given.seed, attacks=chosen, shares=shares)
         try:
