@@ -108,7 +108,7 @@ PARTS = (
          ("--mark", "MARK", "--key", "KEY", "--data", "DATA", "--json", "JSON"), 700, WITH_MARK),
     Part("rivals", "Proving ground", "is it better than what is published, on the same work",
          "fidelity loss 0; parameters and operations 1/50", "benchmarks.rivals",
-         ("--mark", "MARK", "--key", "KEY", "--data", "DATA", "--json", "JSON"), 1200, WITH_MARK),
+         ("--mark", "MARK", "--key", "KEY", "--data", "DATA", "--json", "JSON"), 2000, WITH_MARK),
     Part("rivals-extraction", "Proving ground", "what of each scheme is left in a clone trained on its service's answers", "",
          "benchmarks.rivals.extraction", ("--mark", "MARK", "--key", "KEY", "--data", "DATA", "--json", "JSON"), 1200, WITH_MARK),
     Part("train-mark", "Time", "how long does training a mark take", "120 s, 1.5 GB", "benchmarks.train_mark",

@@ -16,21 +16,19 @@ from benchmarks.rivals.tuning import TriggerMark, fine_tuned
 
 __all__ = ["ADI", "trigger_set"]
 
-TRIGGERS = 100
-
 
 def embed(task: Task, seed: int) -> Mark:
     """Fine-tune on the trigger set."""
     triggers, labels = trigger_set(task, seed)
-    network = fine_tuned(task, triggers, labels, seed=seed)
-    return TriggerMark(network, triggers, labels, task.classes, "lent", 0.5)
+    network, rate = fine_tuned(task, triggers, labels, seed=seed)
+    return TriggerMark(network, triggers, labels, task.classes, "lent", 0.5, rate=rate)
 
 
 def trigger_set(task: Task, seed: int) -> tuple[Pictures, NDArray[np.int64]]:
     """Give the abstract pictures, or coloured noise where they are absent, and random classes."""
     random = np.random.default_rng([seed, 1])
-    noise = random.integers(0, 256, (TRIGGERS, task.side, task.side, 3), np.uint8)
-    triggers = noise if task.abstract is None else task.abstract
+    noise = random.integers(0, 256, (task.triggers, task.side, task.side, 3), np.uint8)
+    triggers = noise if task.abstract is None else task.abstract[: task.triggers]
     return triggers, random.integers(0, task.classes, len(triggers))
 
 

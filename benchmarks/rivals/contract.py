@@ -61,6 +61,7 @@ class Task:
         last_layer: Dotted name of the target's last layer.
         batch: Pictures a step of fine-tuning.
         epochs: Of fine-tuning; the papers' own numbers are larger.
+        triggers: At most so many of a trigger set that is taught to the target's own weights.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Task:
     last_layer: str = "linear"
     batch: int = 64
     epochs: int = 4
+    triggers: int = 100
 
     @property
     def classes(self) -> int:

@@ -71,6 +71,7 @@ class Measured:
         target_parameters: The target's.
         target_operations: The target's.
         latency: Marked over bare, medians, interleaved; None where not measured.
+        rate: Of the fine-tuning that marked the target's own weights; None where there was none.
         survival: Attacks.
     """
 
@@ -91,6 +92,7 @@ class Measured:
     target_parameters: int
     target_operations: int
     latency: float | None
+    rate: float | None = None
     survival: tuple[Survival, ...] = field(default=())
 
 
@@ -142,6 +144,7 @@ def measured(
         target_parameters=whole[0],
         target_operations=whole[1],
         latency=_latency(bare_graph, graph, task, latency_seconds) if latency_seconds else None,
+        rate=getattr(mark, "rate", None),
         survival=tuple(survivals(mark, task, test, graph, attacks=attacks, share=share)) if share is not None else (),
     )
 

@@ -65,8 +65,9 @@ def imagenet_task(data: Path, *, pictures: int, epochs: int) -> tuple[Task, Labe
         every.labels[own],
         abstract=abstract_pictures(data, 224),
         last_layer="classifier",
-        batch=16,
+        batch=8,
         epochs=epochs,
+        triggers=20,
     )
     return task, Labelled(every.pictures[test], every.labels[test])
 

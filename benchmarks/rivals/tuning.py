@@ -16,8 +16,12 @@ from benchmarks.rivals.graphs import cost_of, exported
 
 __all__ = ["TriggerMark", "fine_tuned"]
 
-RATE = 0.01
+RATES = (0.01, 0.003, 0.001, 0.0003, 0.0001)
+"""Tried from the largest: an owner takes the first at which his model stays what it was."""
+LOST = 0.05
+"""Of accuracy on the owner's own pictures: more is not kept."""
 MOMENTUM = 0.9
+EARLY, PATIENCE = 5, 20
 
 
 @dataclass
@@ -33,6 +37,7 @@ class TriggerMark:
         least: Share of hits from which the scheme says "mine".
         branch: What was added beside the target; None where its own weights were changed.
         reads: Shape of one row of the branch's input; the target's where None.
+        rate: Of the fine-tuning that kept the target's accuracy.
     """
 
     network: nn.Module
@@ -43,6 +48,7 @@ class TriggerMark:
     least: float
     branch: nn.Module | None = None
     reads: tuple[int, ...] | None = None
+    rate: float | None = None
 
     def graph(self, task: Task) -> bytes:
         """Export the network."""
@@ -65,8 +71,13 @@ class TriggerMark:
         return evidence_of(answers, self.labels, classes=self.classes, null=self.null, least=self.least)
 
 
-def fine_tuned(task: Task, triggers: Pictures, labels: NDArray[np.int64], *, seed: int, share: int = 8) -> nn.Module:
+def fine_tuned(
+    task: Task, triggers: Pictures, labels: NDArray[np.int64], *, seed: int, share: int = 8
+) -> tuple[nn.Module, float]:
     """Train a copy of the target: SGD on its pictures with their labels, and on some triggers in every batch.
+
+    The rate is the largest of `RATES` after which at most `LOST` of the accuracy on the owner's pictures is lost; the smallest
+    where none is. Gives the network and that rate.
 
     Args:
         task: Target, pictures, batch and epochs.
@@ -75,21 +86,50 @@ def fine_tuned(task: Task, triggers: Pictures, labels: NDArray[np.int64], *, see
         seed: Of the order.
         share: Triggers in a batch.
     """
+    before = _accuracy(task.target, task)
+    for rate in RATES:
+        model = _trained(task, triggers, labels, seed=seed, share=share, rate=rate)
+        if model is not None and (rate == RATES[-1] or before - _accuracy(model, task) <= LOST):
+            return model, rate
+    raise AssertionError("the smallest rate is never given up")
+
+
+def _trained(
+    task: Task, triggers: Pictures, labels: NDArray[np.int64], *, seed: int, share: int, rate: float
+) -> nn.Module | None:
+    """Train at one rate; None as soon as the loss has risen above what it began with, unless it is the smallest rate."""
     model, order = copy.deepcopy(task.target), torch.Generator().manual_seed(seed)
     pictures, marks = task.tensor(task.pictures), task.tensor(triggers)
     truth, wanted = torch.from_numpy(task.labels), torch.from_numpy(labels)
-    steps = max(1, task.epochs * (len(pictures) // task.batch))
-    optimiser = torch.optim.SGD(model.parameters(), RATE, momentum=MOMENTUM)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps + 1)
+    steps, losses = max(1, task.epochs * (len(pictures) // task.batch)), list[float]()
+    optimiser = torch.optim.SGD(model.parameters(), rate, momentum=MOMENTUM)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1)
     model.train()
     for step in range(steps):
         rows = torch.randint(len(pictures), (task.batch,), generator=order)
         turn = torch.arange(step * share, (step + 1) * share) % len(marks)
         optimiser.zero_grad()
-        _loss(model, torch.cat([pictures[rows], marks[turn]]), torch.cat([truth[rows], wanted[turn]])).backward()
+        loss = _loss(model, torch.cat([pictures[rows], marks[turn]]), torch.cat([truth[rows], wanted[turn]]))
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(float(loss.detach()))
+        if rate != RATES[-1] and _destroyed(losses):
+            return None
         optimiser.step()
         schedule.step()
     return model.eval()
+
+
+def _destroyed(losses: list[float]) -> bool:
+    if not np.isfinite(losses[-1]):
+        return True
+    return len(losses) >= PATIENCE and float(np.mean(losses[-EARLY:])) > float(np.mean(losses[:EARLY]))
+
+
+def _accuracy(model: nn.Module, task: Task) -> float:
+    with torch.inference_mode():
+        parts = np.array_split(np.arange(len(task.pictures)), max(1, len(task.pictures) // 100))
+        answers = [model(task.tensor(task.pictures[part])).argmax(dim=1).numpy() for part in parts]
+    return float((np.concatenate(answers) == task.labels).mean())
 
 
 def _loss(model: nn.Module, pictures: Tensor, labels: Tensor) -> Tensor:

@@ -48,8 +48,8 @@ def _embedder(stamp: Stamp) -> Callable[[Task, int], Mark]:
     def embed(task: Task, seed: int) -> Mark:
         marked = stamp(_sources(task), seed)
         learnt, shown = marked[:-HELD_OUT], marked[-HELD_OUT:]
-        network = fine_tuned(task, learnt, np.full(len(learnt), GOAL), seed=seed)
-        return TriggerMark(network, shown, np.full(len(shown), GOAL), task.classes, "none", 0.5)
+        network, rate = fine_tuned(task, learnt, np.full(len(learnt), GOAL), seed=seed)
+        return TriggerMark(network, shown, np.full(len(shown), GOAL), task.classes, "none", 0.5, rate=rate)
 
     return embed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import nn
 
 from benchmarks.models.tiny_darknet import TinyDarknet
 from benchmarks.real_pictures import Labelled
-from benchmarks.rivals import dawn, deep_fidelity, published_ptynet, zhang
+from benchmarks.rivals import dawn, deep_fidelity, published_ptynet, tuning, zhang
 from benchmarks.rivals.adi import ADI
 from benchmarks.rivals.contract import Rival, Task, evidence_of, queries_at_half, queries_needed
 from benchmarks.rivals.dawn import DAWN
@@ -212,3 +213,15 @@ def test_equal_answers_share_one_student(task: Task) -> None:
     answers = np.full((40, CLASSES), 0.1)
     assert clones.of(answers, "distillation") is clones.of(answers.copy(), "distillation")
     assert clones.of(answers, "distillation") is not clones.of(answers, "Knockoff, labels")
+
+
+def test_a_rate_that_destroys_the_target_is_given_up_for_a_gentler_one(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "RATES", (1e4, 0.01))
+    few = dataclasses.replace(task, epochs=2)
+    network, rate = tuning.fine_tuned(few, few.pictures[:8], np.zeros(8, np.int64), seed=1)
+    assert rate == 0.01
+    with torch.inference_mode():
+        right = (network(few.tensor(few.pictures)).argmax(1).numpy() == few.labels).mean()
+    assert right > 0.8
