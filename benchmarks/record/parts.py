@@ -112,7 +112,7 @@ PARTS = (
     Part("rivals-extraction", "Proving ground", "what of each scheme is left in a clone trained on its service's answers", "",
          "benchmarks.rivals.extraction", ("--mark", "MARK", "--key", "KEY", "--data", "DATA", "--json", "JSON"), 1200, WITH_MARK),
     Part("train-mark", "Time", "how long does training a mark take", "120 s, 1.5 GB", "benchmarks.train_mark",
-         ("--json", "JSON"), 400, (), alone=True),
+         ("--json", "JSON"), 300, (), alone=True),
     Part("latency", "Time", "how much slower does a model answer", "80 us at 32x32, 200 us at 224x224", "benchmarks.latency",
          ("--mark", "MARK", "--data", "DATA", "--seconds", "10", "--json", "JSON"), 300, ("mark",), alone=True),
     Part("package-time", "Time", "how long does packaging take", "5 s for 50 MB", "benchmarks.package_time",
