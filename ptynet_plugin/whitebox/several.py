@@ -3,6 +3,9 @@
 The bits of all layers are summed, each layer's projection in units of its own root mean square and weighted by the root of
 its size, as if the layers were one long tensor. The sum does not care for the layers' order or names. A mark of margin 3
 in all 19 large layers of a ResNet20 moves each by 10 % instead of one by 27 %.
+
+Where it is known what moving each layer does to the answers, the layers that buy most of the bits for the least of it carry
+them, see `gains`; the others stay as they are.
 """
 
 from __future__ import annotations
@@ -17,18 +20,21 @@ from ptynet_plugin.whitebox.freedom import Freedom, by_filter, by_inputs
 from ptynet_plugin.whitebox.mark import MARGIN, Reading, WeightMark, rms, within_reach
 from ptynet_plugin.whitebox.projection import Projection, solved
 
-__all__ = ["embed_jointly", "joint_terms", "read_jointly"]
+__all__ = ["LEAST_GAIN", "embed_jointly", "joint_terms", "read_jointly", "signed_sums"]
 
 Array = NDArray[np.floating]
 Floats = NDArray[np.float64]
+
+LEAST_GAIN = 0.05
 
 
 def embed_jointly(
     weights: Mapping[str, Array],
     mark: WeightMark,
     *,
-    margin: float = MARGIN,
+    margin: float | Floats = MARGIN,
     moments: Mapping[str, NDArray[np.floating]] | None = None,
+    gains: Mapping[str, float] | None = None,
     transposed: Sequence[str] = (),
 ) -> dict[str, Array]:
     """Move several layers as little as possible until every bit of their sum is right by a margin.
@@ -36,12 +42,15 @@ def embed_jointly(
     Args:
         weights: The layers by name, each floating with at least `FEWEST_WEIGHTS` weights.
         mark: Which bits.
-        margin: Distance of each sum from 0 in units of its standard deviation for unmarked weights.
+        margin: Distance of each sum from 0 in units of its standard deviation for unmarked weights; one, or one a bit.
         moments: Second moments of the inputs of layers, see `by_inputs`; layers without are moved filter by filter.
+        gains: What each layer's move buys: squared projection for one unit of damage to the answers. Layers move in proportion,
+            so the damage is least; those below `LEAST_GAIN` of the best stay as they are. Without it each moves by about the
+            same share of itself.
         transposed: Layers whose filters lie along the last axis.
 
     Returns:
-        The layers by name. Each moves by about the same share of itself.
+        The layers by name.
 
     Raises:
         UsageError: No layer, one that is too small, all zero or not finite, or moments that do not fit.
@@ -53,28 +62,32 @@ def embed_jointly(
     if not exact:
         raise UsageError("no layer was named; there is nothing to mark")
     parts = _parts(exact, mark)
+    shares = {name: value.size for name, value in exact.items()} if gains is None else _worth_moving(gains, exact)
     freedom = {
-        name: _relative(_freedom(value, (moments or {}).get(name), name in transposed), parts[name][1], value.size)
-        for name, value in exact.items()
+        name: _sharing(
+            _freedom(exact[name], (moments or {}).get(name), name in transposed),
+            parts[name][1],
+            exact[name].size,
+            share,
+        )
+        for name, share in shares.items()
     }
     signs = mark.bits().astype(np.float64)
     missing = np.maximum(margin - _summed(exact, parts) * signs, 0.0) * signs
 
     def changes(coefficients: Floats) -> dict[str, Floats]:
-        return {
-            name: freedom[name](factor * projection.adjoint(coefficients))
-            for name, (projection, factor) in parts.items()
-        }
+        return {name: free(parts[name][1] * parts[name][0].adjoint(coefficients)) for name, free in freedom.items()}
 
     def gram(coefficients: Floats) -> Floats:
         moved = changes(coefficients)
         return np.asarray(
-            np.sum([factor * projection.forward(moved[name]) for name, (projection, factor) in parts.items()], axis=0)
+            np.sum([parts[name][1] * parts[name][0].forward(change) for name, change in moved.items()], axis=0)
         )
 
     moved = changes(solved(gram, missing))
     return {
-        name: (exact[name] + moved[name].reshape(value.shape)).astype(value.dtype) for name, value in weights.items()
+        name: (exact[name] + moved[name].reshape(value.shape)).astype(value.dtype) if name in moved else value
+        for name, value in weights.items()
     }
 
 
@@ -86,11 +99,16 @@ def read_jointly(weights: Sequence[Array], mark: WeightMark) -> Reading:
             add nothing.
         mark: Which bits.
     """
+    signed = signed_sums(weights, mark)
+    return Reading(int((signed > 0).sum()), float(signed.mean()))
+
+
+def signed_sums(weights: Sequence[Array], mark: WeightMark) -> Floats:
+    """Give how far each bit's sum lies on the right side of 0, shape (256,), in units of what unmarked weights deviate by."""
     summed = np.zeros(len(mark.bits()))
     for values in joint_terms(weights).values():
         summed += mark.projection(values.size).forward(values)
-    signed = summed * mark.bits()
-    return Reading(int((signed > 0).sum()), float(signed.mean()))
+    return np.asarray(summed * mark.bits(), np.float64)
 
 
 def joint_terms(weights: Sequence[Array]) -> dict[int, Floats]:
@@ -132,8 +150,17 @@ def _freedom(value: Floats, moments: NDArray[np.floating] | None, transposed: bo
     )
 
 
-def _relative(free: Freedom, factor: float, size: int) -> Freedom:
-    """Scale a layer's freedom so that all layers move by about the same share of themselves."""
+def _worth_moving(gains: Mapping[str, float], exact: Mapping[str, Floats]) -> dict[str, float]:
+    if missing := [name for name in exact if name not in gains]:
+        raise UsageError(f"no gain is given for layer '{missing[0]}'; give one a layer, 0 for one that must not move")
+    best = max(gains[name] for name in exact)
+    if not 0 < best < np.inf:
+        raise UsageError(f"the largest gain is {best}; no layer can carry the mark")
+    return {name: gains[name] for name in exact if gains[name] >= LEAST_GAIN * best}
+
+
+def _sharing(free: Freedom, factor: float, size: int, share: float) -> Freedom:
+    """Scale a layer's freedom so that it carries its share of the sum; with its size for share all move by the same part."""
     probe = np.random.default_rng(size).choice([-1.0, 1.0], size)  # estimates a trace (Hutchinson 1990)
-    scale = size * size / (factor * factor * float(probe @ free(probe)))
+    scale = size * share / (factor * factor * float(probe @ free(probe)))
     return lambda change: scale * free(change)
