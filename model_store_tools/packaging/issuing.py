@@ -2,12 +2,12 @@
 note that it was issued.
 
 Killed anywhere in between, a run leaves a reserved number and no half archive; the same command again takes the number over and
-finishes it.
+finishes it. A command for several customers passes over those who have their copy already, with the very archive that lies there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -23,6 +23,9 @@ __all__ = ["CopyRegistry", "Issued", "issue_copies"]
 class CopyRegistry(Protocol):
     """What issuing needs of a registry, see `model_store_tools.registry.Registry`."""
 
+    def copies(self, claim: str, *, customer: str, revoked: bool) -> Iterable[Any]:
+        """Give the copies of a claim that a customer has."""
+
     def reserve(self, *, claim: str, customer: str) -> Any:
         """Give a customer the claim's next number, `.number` of what is returned."""
 
@@ -37,10 +40,12 @@ class Issued:
     Attributes:
         copy: The registry's record of it.
         packaged: Its archive.
+        before: Whether an earlier run issued it; this one left it as it is.
     """
 
     copy: Any
     packaged: Packaged
+    before: bool = False
 
 
 def issue_copies(
@@ -52,6 +57,10 @@ def issue_copies(
     name: str | None = None,
 ) -> Iterator[Issued]:
     """Issue a copy to every customer, one after the other.
+
+    Of several customers, those whose copy is issued already, with exactly the archive that lies at its place, are passed over: so
+    a command that was killed between two of them finishes the rest. A single customer with a copy is refused, as is one whose
+    archive lies elsewhere.
 
     Args:
         packager: Opened.
@@ -73,7 +82,13 @@ def issue_copies(
         )
     if name is not None and not packager.path(name).exists():
         packager.require_free(name)  # the registry is left alone where nothing could be written
+    numbers: set[int] = set()
     for customer in customers:
+        there = _issued_before(packager, registry, customer) if len(customers) > 1 else None
+        if there is not None and there.copy.number not in numbers:  # named twice he is refused by `reserve`
+            numbers.add(there.copy.number)
+            yield there
+            continue
         copy = registry.reserve(claim=packager.claim.digest, customer=customer)
         model = name or f"{packager.target_name}-copy-{copy.number}"
         packaged = packager.made_before(copy.number, model) or packager.pack(copy.number, model)
@@ -87,4 +102,16 @@ def issue_copies(
             certificate=certificate.digest,
             issued_at=issued,
         )
+        numbers.add(copy.number)
         yield Issued(copy, packaged)
+
+
+def _issued_before(packager: CopyPackager, registry: CopyRegistry, customer: str) -> Issued | None:
+    """Find a customer's copy that is issued with the archive that lies at its place."""
+    for copy in list(registry.copies(packager.claim.digest, customer=customer, revoked=False)):
+        if copy.issued_at is None:
+            continue
+        packaged = packager.made_before(copy.number, f"{packager.target_name}-copy-{copy.number}")
+        if packaged is not None and (packaged.path.name, packaged.digest) == (copy.archive, copy.digest):
+            return Issued(copy, packaged, before=True)
+    return None

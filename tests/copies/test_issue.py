@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,22 @@ def test_a_customer_has_one_copy(issued: CopyCase) -> None:
     code, _, err = issue(issued, "Beta GmbH", positions=None)
     assert code == 2
     assert "'Beta GmbH' has copy 2" in err
+
+
+def test_of_several_customers_only_those_with_this_very_archive_are_passed_over(issued: CopyCase) -> None:
+    code, out, err = issue(issued, "Alpha Ltd", "Delta", "Beta GmbH", positions=None)
+    assert code == 0, err
+    assert [Path(line).name for line in out.splitlines()] == [f"target-copy-{number}" for number in (1, 4, 2)]
+    assert err.count("with this archive, left as it is") == 2
+    code, _, err = issue(issued, "Delta", "Epsilon", "Epsilon", positions=None)
+    assert code == 2 and "'Epsilon' has copy 5" in err
+    assert issue(issued, "Delta", "Delta", positions=None)[0] == 2
+    moved = issued.archives[1].rename(issued.folder / "elsewhere")
+    code, _, err = issue(issued, "Alpha Ltd", "Beta GmbH", positions=None)
+    assert code == 2 and "'Beta GmbH' has copy 2" in err, "issued with an archive that lies elsewhere"
+    shutil.copytree(issued.archives[0], issued.archives[1])
+    code, _, err = issue(issued, "Alpha Ltd", "Beta GmbH", positions=None)
+    assert code == 2 and "'Beta GmbH' has copy 2" in err and moved.exists(), "another copy's archive in its place"
 
 
 def test_another_keys_registry_and_mark_are_refused(unissued: CopyCase) -> None:

@@ -19,14 +19,15 @@ PROCESSES, KILLED = 16, 6
 SECONDS = 120
 
 
-def start(case: CopyCase, customer: str) -> ForkServerProcess:
+def start(case: CopyCase, *customers: str) -> ForkServerProcess:
     folder = case.folder
     arguments = [
-        "copies", "issue", str(folder / "target.onnx"), "--customer", customer, "--registry", case.registry,
+        "copies", "issue", str(folder / "target.onnx"), "--registry", case.registry,
         "--key", str(folder / "OWNER.key"), "--mark", str(folder / "MARK"), "--spec", str(folder / "SPEC.toml"),
         "--format", "triton", "--out", str(folder / "out"), "--gate", "digest", "--positions", "152",
+        *(part for customer in customers for part in ("--customer", customer)),
     ]  # fmt: skip
-    process = context.Process(target=command, args=(arguments, folder / f"{customer}.log"))
+    process = context.Process(target=command, args=(arguments, folder / f"{customers[0]}.log"))
     process.start()
     return process
 
@@ -78,18 +79,45 @@ def test_no_copy_twice_none_half_and_the_same_commands_finish(unissued: CopyCase
     require_all_issued_once(unissued, customers)
 
 
+def test_several_customers_killed_between_two_are_finished_by_the_same_command(unissued: CopyCase) -> None:
+    customers = [f"customer-{each}" for each in range(6)]
+    killed, deadline = start(unissued, *customers), time.monotonic() + SECONDS
+    with unissued.open_registry() as registry:
+        while sum(copy.state == "issued" for copy in registry.copies()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.002)
+        killed.kill()
+        killed.join(SECONDS)
+        before = {copy.customer: copy for copy in registry.copies() if copy.state == "issued"}
+    assert killed.exitcode == -9 and 2 <= len(before) < len(customers), "the kill came too late to test anything"
+    stamps = {path.name: path.stat().st_mtime_ns for path in (unissued.folder / "out").iterdir()}
+
+    again = start(unissued, *customers)
+    again.join(SECONDS)
+    told = (unissued.folder / f"{customers[0]}.log").read_text()
+    assert again.exitcode == 0, told
+    require_all_issued_once(unissued, customers)
+    for copy in before.values():
+        assert (
+            f"copy    {copy.number} for {copy.customer}: issued on {(copy.issued_at or '')[:10]} with this archive"
+            in told
+        )
+        for name in (str(copy.archive), f"{copy.archive}.certificate.json"):
+            assert (unissued.folder / "out" / name).stat().st_mtime_ns == stamps[name]
+    assert told.count("left as it is") == len(before)
+
+
 def require_all_issued_once(case: CopyCase, customers: list[str]) -> None:
     archives = whole_archives(case)
     with case.open_registry() as registry:
         copies = list(registry.copies())
     assert sorted(copy.customer for copy in copies) == sorted(customers)
-    assert [copy.number for copy in copies] == list(range(1, PROCESSES + 1))
+    assert [copy.number for copy in copies] == list(range(1, len(customers) + 1))
     assert {str(copy.archive): copy.digest for copy in copies} == archives
-    assert len(set(archives.values())) == PROCESSES
+    assert len(set(archives.values())) == len(customers)
     (claim,) = {copy.claim for copy in copies}
     tables = CopyTables(read_claim(case.folder / "MARK" / "claims" / "target"), KEY.epoch_secret())
     assert tables.claim.digest == claim
-    words = sorted(tables.code.words(1, PROCESSES).tolist())
+    words = sorted(tables.code.words(1, len(customers)).tolist())
     assert all(one != other for one, other in pairwise(words))
     for copy in copies:
         certificate = read_certificate(certificate_paths(case.folder / "out" / str(copy.archive))[0])

@@ -161,6 +161,13 @@ def _say_power(packager: CopyPackager) -> None:
 def _summarise(issued: Issued) -> None:
     from model_store_tools.packaging.certifying import certificate_paths  # noqa: PLC0415
 
+    if issued.before:
+        day = issued.copy.issued_at[:10]
+        typer.echo(
+            f"copy    {issued.copy.number} for {issued.copy.customer}: issued on {day} with this archive, left as it is",
+            err=True,
+        )
+        return
     typer.echo(f"copy    {issued.copy.number} for {issued.copy.customer}", err=True)
     typer.echo(f"digest  {issued.packaged.digest}", err=True)
     typer.echo(f"claim   {issued.packaged.claim}", err=True)
