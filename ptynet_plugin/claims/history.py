@@ -22,6 +22,7 @@ class Trial:
         null_rate: Its own null rate where a class map set one, else None.
         answered: Whether an answer was recorded at all.
         facts: What was recorded with the answer.
+        asked_under: What was registered with the run that asked, its view for example.
     """
 
     symbol: int
@@ -29,6 +30,7 @@ class Trial:
     null_rate: float | None = None
     answered: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
+    asked_under: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ class History:
             raise ClaimError(f"symbol {symbol} was opened in evidence; its label is public and proves nothing any more")
         if any(symbol in self._trials[other] for other in self._at(endpoint)):
             raise ClaimError(f"symbol {symbol} was asked at {endpoint} before; a symbol counts once in a lifetime")
-        self._trials[run_id][symbol] = Trial(symbol)
+        self._trials[run_id][symbol] = Trial(symbol, asked_under=self._runs[run_id]["facts"])
 
     def _take_answer(self, line: Mapping[str, Any]) -> None:
         self._known(line["run"])

@@ -7,8 +7,10 @@ print(result.verdict, result.accused)
 
 read = read_table(Path("resnet18.mar"), tables, design=claim.design, secret=key.probe_secret())     # white-box
 
-    reading     answers as bits, the order of the questions    asking     one symbol after the other, into the ledger
     trace       the black-box run                              result     what it came to
+    reading     answers as bits, the order of the questions    scales     every copy's evidence while it is asked
     table       the label table in an archive                  whitebox   which copy it is, with an exact p-value
     plot, report    every copy's evidence against its threshold
+
+How a symbol is asked is `verification.asking`'s, as for a verification.
 """

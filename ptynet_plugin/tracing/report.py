@@ -127,6 +127,7 @@ def _facts(result: TraceResult) -> list[tuple[str, str]]:
         ("Answers", result.answers),
         ("Symbols asked", f"{result.symbols} now, {result.reused} read from the ledger"),
         ("Probes sent", str(result.queries)),
+        ("Shown", run.view),
         ("Copies weighed", f"{result.copies:,}, revoked ones among them"),
         ("Code", f"{len(result.bits)} positions; coalitions up to {result.coalition} are looked for"),
         ("False accusations", f"at most {result.fwer:g} over all copies and traces"),

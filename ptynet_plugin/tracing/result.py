@@ -169,6 +169,7 @@ class TraceResult:
             "started": run.started,
             "finished": self.finished,
             "run_id": run.run_id,
+            "view": run.view,
             "claim": run.claim,
             "mark_log10_p": self.mark_log10_p,
             "excluded_share": self.excluded_share,

@@ -86,18 +86,21 @@ class Presence:
         self._symbols, self._null_rate = terms.ownership, terms.null_rate
         self._mark, self._share = EProcess(terms.null_rate), ExclusionProcess(confidence=0.99)
 
-    def observe(self, symbol: int, hit: bool, null_rate: float | None = None) -> None:
+    def observe(self, symbol: int, hit: bool, null_rate: float | None = None, *, same_view: bool = True) -> None:
         """Take an answer in; one to a symbol that shows no ownership is passed over.
 
         Args:
             symbol: What was asked.
             hit: Whether its label came back.
             null_rate: This answer's own null rate where a class map set one.
+            same_view: Whether the picture was shown as this trace shows them. What was not heard in another view excludes nothing
+                in this one; for the mark it counts all the same, since a symbol is asked once.
         """
         if symbol in self._symbols:
             rate = self._null_rate if null_rate is None else null_rate
             self._mark.update(hit, rate)
-            self._share.update(hit, rate)
+            if same_view:
+                self._share.update(hit, rate)
 
     @property
     def log10_p(self) -> float | None:

@@ -8,7 +8,6 @@ The proof is in docs/tracing.md.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,16 +17,16 @@ from ptynet_plugin.claims.ledger import Ledger, Run
 from ptynet_plugin.claims.terms import Terms
 from ptynet_plugin.errors import UsageError
 from ptynet_plugin.statistics.evasion import evasion_test
-from ptynet_plugin.tracing.asking import SymbolAsker
 from ptynet_plugin.tracing.reading import read_answers, trace_order
 from ptynet_plugin.tracing.result import Readback, TraceOutcome, TraceResult
 from ptynet_plugin.tracing.scales import Presence, Scales
+from ptynet_plugin.verification.asking import SymbolAsker, greet
 from ptynet_plugin.verification.controls import EVASION_LEVEL, refused_pairs
 from ptynet_plugin.verification.endpoint import Endpoint
 from ptynet_plugin.verification.events import Interrupted
 from ptynet_plugin.verification.questions import Questions
 from ptynet_plugin.verification.result import answer_kind
-from ptynet_plugin.verification.run import RunState
+from ptynet_plugin.verification.run import RunState, SymbolOutcome
 
 __all__ = ["DEFAULT_FWER", "MOST_COLLUDERS", "TraceStep", "require_classes", "require_traceable", "trace_endpoint"]
 
@@ -129,10 +128,10 @@ def trace_endpoint(
     """
     require_traceable(questions, copies=copies, fwer=fwer, coalition=coalition, budget=budget)
     terms = questions.claim.terms
-    endpoint.ask(questions.control(secrets.randbelow(terms.symbols)))  # whoever is down costs no symbol
+    greet(endpoint, questions)
     most = budget or terms.covers * (len(terms.pairs) + len(terms.quick) + _controls(questions))
     entry, run = _registered(questions, endpoint.info().identity, ledger, trace=trace, fwer=fwer, budget=most, now=now)
-    asker = SymbolAsker(endpoint, questions, ledger=ledger, entry=entry, run=run, now=now)
+    asker = _asker(endpoint, questions, ledger, entry, run, now=now)
     scales = Scales(tables, copies=copies, trace=trace, fwer=fwer, coalition=coalition)
     tracer = _Tracer(asker, questions, scales, entry, run)
     tracer.ask_all(stop=stop, on_step=on_step, to_the_end=to_the_end)
@@ -178,7 +177,8 @@ class _Tracer:
         for trial in entry.earlier:
             mapped = trial.null_rate is not None  # then the ledger holds a class of the endpoint's, not of the claim's
             self.answers[trial.symbol] = trial.facts.get("answer") if trial.answered and not mapped else None
-            self.presence.observe(trial.symbol, trial.hit, trial.null_rate)
+            same_view = trial.asked_under.get("view", "plain") == run.view
+            self.presence.observe(trial.symbol, trial.hit, trial.null_rate, same_view=same_view)
         self.reused = len(self.answers)
         closed = entry.disclosed | set(self.answers)
         self._order = [symbol for symbol in trace_order(questions.claim, entry.id) if symbol not in closed]
@@ -222,6 +222,10 @@ class _Tracer:
         if stop():
             raise Interrupted(f"interrupted after {self._asked} symbols; they are kept, and the next trace reads them")
         outcome = self._asker.ask(symbol)
+        self._asker.require_life(
+            if_broken="what was asked is kept in the claim's ledger",
+            if_down="; what was asked is kept in the claim's ledger, trace again when it is up",
+        )
         self._asked += 1
         self.answers[symbol] = outcome.answer
         self.presence.observe(symbol, outcome.hit)
@@ -239,7 +243,8 @@ def _registered(
 ) -> tuple[Run, RunState]:
     """Register the run in the claim's ledger, beside the verifications of the same endpoint."""
     covers, started = questions.claim.terms.covers, now().isoformat(timespec="milliseconds")
-    entry = ledger.register(identity, alpha=fwer, budget=budget // covers, started=started, trace=trace)
+    facts = {} if questions.view == "plain" else {"view": questions.view}
+    entry = ledger.register(identity, alpha=fwer, budget=budget // covers, started=started, trace=trace, **facts)
     run = RunState(
         run_id=entry.id,
         claim=questions.claim.digest,
@@ -251,8 +256,21 @@ def _registered(
         registered=True,
         covers=covers,
         started=started,
+        view=questions.view,
     )
     return entry, run
+
+
+def _asker(
+    endpoint: Endpoint, questions: Questions, ledger: Ledger, entry: Run, run: RunState, *, now: Callable[[], datetime]
+) -> SymbolAsker:
+    """Ask into the claim's ledger; only a symbol that shows ownership is a hit there, for `verify` reads it too."""
+
+    def note(outcome: SymbolOutcome) -> None:
+        owned = outcome.hit and outcome.symbol in questions.claim.terms.ownership
+        ledger.answer(entry, outcome.symbol, hit=owned, answer=outcome.answer)
+
+    return SymbolAsker(endpoint, questions, run, spend=lambda symbol: ledger.ask(entry, symbol), note=note, now=now)
 
 
 def _controls(questions: Questions) -> int:

@@ -10,9 +10,7 @@ drawn by lot. If the benign ones are lost as well the endpoint is down, and the 
 
 from __future__ import annotations
 
-import hashlib
 import math
-import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,28 +18,20 @@ from typing import Any, TypedDict
 
 from ptynet_plugin.claims.claim import Claim
 from ptynet_plugin.claims.ledger import Ledger
-from ptynet_plugin.errors import ClaimError, EndpointError, Refused
+from ptynet_plugin.errors import ClaimError, Refused
 from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.spec import InputSpec
 from ptynet_plugin.statistics.class_map import ClassMap
 from ptynet_plugin.statistics.decision import SequentialTest
 from ptynet_plugin.statistics.evasion import EvasionResult, evasion_test
-from ptynet_plugin.verification.answers import BrokenScores
-from ptynet_plugin.verification.controls import EVASION_LEVEL, benign_are_lost, questions_of, refused_pairs
-from ptynet_plugin.verification.endpoint import Answer, Endpoint, Picture
+from ptynet_plugin.verification.asking import SymbolAsker, greet
+from ptynet_plugin.verification.controls import EVASION_LEVEL, refused_pairs
+from ptynet_plugin.verification.endpoint import Endpoint, Picture
 from ptynet_plugin.verification.events import Interrupted, Step, Witnessed
 from ptynet_plugin.verification.questions import Questions
 from ptynet_plugin.verification.registration import DEFAULT_ALPHA, DEFAULT_BUDGET, Registration, begin, resume
 from ptynet_plugin.verification.result import Outcome, VerificationResult, answer_kind
-from ptynet_plugin.verification.run import (
-    NEVER_ANSWERED,
-    Query,
-    RunState,
-    SymbolOutcome,
-    read_run,
-    symbol_outcomes,
-    write_run,
-)
+from ptynet_plugin.verification.run import RunState, SymbolOutcome, read_run, symbol_outcomes, write_run
 
 __all__ = [
     "DEFAULT_ALPHA",
@@ -54,7 +44,6 @@ __all__ = [
     "verify",
 ]
 
-LONGEST_REASON = 300
 FILTER_STATUS = (403, 422)
 """With which a filter of inputs turns a picture away."""
 
@@ -152,14 +141,13 @@ def run_protocol(
 
 
 def _greet(endpoint: Endpoint, questions: Questions) -> None:
-    """Make sure with one benign picture that somebody answers, in a form that can be read.
+    """Make sure that somebody answers.
 
     Raises:
         EndpointError: Nobody does; a filter of strangers is named as a possible reason where procedural covers were asked.
     """
-    picture = questions.control(secrets.randbelow(questions.claim.terms.symbols))  # always the same would be recognised
     try:
-        endpoint.ask(picture)
+        greet(endpoint, questions)
     except Refused as error:
         if error.status not in FILTER_STATUS or questions.brings_benign:
             raise
@@ -194,12 +182,19 @@ class _Runner:
         now: Callable[[], datetime],
     ) -> None:
         self._endpoint, self._questions, self._registration = endpoint, questions, registration
-        self._state, self._on_step, self._witness, self._now = state, on_step, witness, now
-        self._run = registration.run
-        self._error: EndpointError | None = None
-        self._fatal: BrokenScores | None = None
+        self._state, self._on_step, self._now = state, on_step, now
+        self._run = run = registration.run
         self._evidence: list[float] = []
-        run = self._run
+        self._asker = SymbolAsker(
+            endpoint,
+            questions,
+            run,
+            spend=registration.ask,
+            note=self._note,
+            now=now,
+            keep=self._save,
+            witness=witness,
+        )
         drawn = questions.order(run.run_id, beacon=bytes.fromhex(run.beacon))
         self._order = [symbol for symbol in drawn if symbol not in registration.spent_before]
         most = min(run.budget // run.covers, len(self._order))
@@ -234,73 +229,21 @@ class _Runner:
         return test.log10_p_adjusted(self._run.allowance) <= needed
 
     def _ask_symbol(self, symbol: int) -> None:
-        if self._questions.owned:
-            self._questions.require_committed(symbol)
-        self._endpoint.wait()
-        self._registration.ask(symbol)
-        for cover, control in questions_of(self._run, symbol):
-            self._ask(symbol, cover, control=control)
-        outcome = symbol_outcomes(self._run)[-1]
-        self._registration.answer(outcome, self._questions.null_rate(outcome.answer))
-        self._observe(outcome)
-        if self._fatal is not None:
-            raise BrokenScores(
-                f"{self._fatal}; the run stands at {self._test.asked} symbols and can be resumed"
-            ) from self._fatal
-        self._require_life()
-
-    def _ask(self, symbol: int, cover: int, *, control: bool) -> None:
-        picture = self._questions.control(symbol) if control else self._questions.probe(symbol, cover)
-        self._endpoint.wait()
-        at = self._now().isoformat(timespec="milliseconds")
-        query = Query(symbol=symbol, cover=cover, control=control, lost=NEVER_ANSWERED, at=at)
-        self._run.queries.append(query)
-        self._save()
-        answer: Answer | None = None
-        try:
-            answer = self._endpoint.ask(picture)
-        except EndpointError as error:
-            self._error = error
-            if isinstance(error, BrokenScores):
-                self._fatal = error
-            query = query.model_copy(update={"lost": f"{type(error).__name__}: {error}"[:LONGEST_REASON]})
-        else:
-            query = self._answered(query, answer)
-        self._run.queries[-1] = query
-        self._save()
-        self._witness(Witnessed(query, picture, answer))
-
-    def _answered(self, query: Query, answer: Answer) -> Query:
-        hit = not query.control and self._questions.hit(query.symbol, answer.top)
-        return query.model_copy(
-            update={
-                "lost": None,
-                "answer": answer.top,
-                "hit": hit,
-                "seconds": round(answer.seconds, 6),
-                "kind": answer.kind,
-                "request_sha256": hashlib.sha256(answer.request).hexdigest(),
-                "answer_sha256": hashlib.sha256(answer.raw).hexdigest(),
-            }
+        self._observe(self._asker.ask(symbol))
+        asked = self._test.asked
+        self._asker.require_life(
+            if_broken=f"the run stands at {asked} symbols and can be resumed",
+            if_down=f": {asked} symbols were asked, the lost ones count as misses; resume when it is up",
         )
+
+    def _note(self, outcome: SymbolOutcome) -> None:
+        self._registration.answer(outcome, self._questions.null_rate(outcome.answer))
 
     def _observe(self, outcome: SymbolOutcome) -> None:
         self._test.observe(outcome.hit, null_rate=self._questions.null_rate(outcome.answer))
         self._evidence.append(self._test.evidence.log10_e)
         needed = -math.log10(self._run.alpha_spent)
         self._on_step(Step(self._test.asked, self._test.hits, self._test.budget, self._evidence[-1], needed))
-
-    def _require_life(self) -> None:
-        """Stop asking where the last benign controls were lost as well.
-
-        Raises:
-            EndpointError: The endpoint is down; the run can be resumed.
-        """
-        if benign_are_lost(self._run):
-            raise EndpointError(
-                f"{self._error}; benign pictures are lost as well, so the endpoint is down: {self._test.asked} symbols were "
-                "asked, the lost ones count as misses; resume when it is up"
-            ) from self._error
 
     def _save(self) -> None:
         if self._state is not None:
