@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -89,6 +89,10 @@ def trace(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
     retries: RetriesOption = RETRIES,
     pace: PaceOption = None,
     send: SendOption = SEND,
+    view: Annotated[
+        Literal["plain", "mirrored"],
+        typer.Option(help="mirrored: for a suspect that mirrors pictures before its model."),
+    ] = "plain",
 ) -> int:
     """Name the customers whose copies answer at ENDPOINT. Exit 0: traced, 1: no customer, 2: could not be done, 3: neither."""
     from model_store_tools.pictures import read_pictures  # noqa: PLC0415 -- a light start for the other verbs
@@ -113,15 +117,12 @@ def trace(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
     with Registry.open(registry, owner=owner.fingerprint(), create=False) as opened:
         copies = opened.count(committed.digest)
         require_classes(asked.classes, committed.terms)
-        questions = Questions(committed, owner, spec=asked, pictures=pictures)
+        questions = Questions(committed, owner, spec=asked, pictures=pictures, view=view)
         require_traceable(questions, copies=copies, fwer=fwer, coalition=coalition, budget=budget)
         _warn(tables, coalition)
         limits = _Limits(copies=copies, fwer=fwer, coalition=coalition)
         if "://" not in endpoint and not endpoint.startswith("file:"):
-            if report is not None:
-                raise UsageError(
-                    f"--report draws the answers of an endpoint; {endpoint} is read without asking: use --json"
-                )
+            _require_no_asking(endpoint, report=report, view=view)
             reading = _read(Path(endpoint), tables, opened, limits, secret=owner.probe_secret())
             return _leave_table(reading, Path(endpoint), opened, tables, limits, json_file=json_file)
         names = class_names_of(spec, asked, folder)
@@ -130,6 +131,15 @@ def trace(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
         facts = _facts(opened, committed.digest, [*result.accused, *result.strongest()])
     _leave(result, facts, report=report, json_file=json_file)
     return EXIT_BY_VERDICT[result.verdict]
+
+
+def _require_no_asking(archive: str, *, report: Path | None, view: str) -> None:
+    if report is not None:
+        raise UsageError(f"--report draws the answers of an endpoint; {archive} is read without asking: use --json")
+    if view != "plain":
+        raise UsageError(
+            f"--view says how pictures are shown to an endpoint; {archive} is read without asking: leave it away"
+        )
 
 
 @dataclass(frozen=True)

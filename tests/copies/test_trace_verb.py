@@ -57,6 +57,22 @@ def test_a_leak_is_named_over_the_network(issued: CopyCase, tmp_path: Path) -> N
     assert (noted.verdict, noted.accused) == ("traced", (2,))
 
 
+def test_a_copy_behind_a_mirroring_endpoint_is_named_with_view(issued: CopyCase) -> None:
+    assert issued.tables is not None
+    spec = issued.tables.claim.terms.spec
+    with (
+        stolen_model(issued.archives[1], spec) as ask,
+        serve(
+            Hostile("mirror", "answers", lambda picture: ask(np.ascontiguousarray(picture[:, ::-1]))), spec
+        ) as address,
+    ):
+        code, out, err = trace(issued, address, "--view", "mirrored")
+        assert code == 0, out + err
+        assert "named      Beta GmbH (copy 2)" in out
+        code, _, err = trace(issued, issued.archives[0], "--view", "mirrored")
+        assert code == 2 and "--view says how pictures are shown to an endpoint" in err
+
+
 @pytest.mark.triton
 def test_a_copy_behind_the_real_triton_is_named(issued: CopyCase) -> None:
     archive = issued.archives[1]

@@ -11,10 +11,11 @@ from ptynet_plugin.codes.pirates import ERASED, Strategy, combined
 from ptynet_plugin.errors import BadAnswer, EndpointError, Unreachable, UsageError
 from ptynet_plugin.statistics.class_map import ClassMap
 from ptynet_plugin.tracing.reading import trace_order
-from ptynet_plugin.tracing.trace import require_classes, require_traceable
+from ptynet_plugin.tracing.trace import require_classes, require_traceable, trace_endpoint
 from ptynet_plugin.verification.events import Interrupted
 from ptynet_plugin.verification.questions import Questions
 from ptynet_plugin.verification.runner import run_protocol
+from tests.support.standins import FakeEndpoint
 from tests.tracing.conftest import KEY, TraceCase
 
 
@@ -202,6 +203,24 @@ def test_an_endpoint_that_refuses_probes_alone_clears_nobody(ten: TraceCase) -> 
     assert result.verdict == "inconclusive"
     assert result.excluded_share is not None and result.excluded_share <= 0.3
     assert any(note.startswith("probes are refused where benign pictures are answered") for note in result.notes)
+
+
+def test_a_copy_behind_a_mirror_is_named_from_mirrored_probes(ten: TraceCase) -> None:
+    """What a plain trace did not hear stays unread, excludes nothing in the other view, and frames nobody."""
+    plain = ten.suspect(ten.copy(21))
+    behind = FakeEndpoint(
+        lambda picture: plain.answer(np.ascontiguousarray(picture[:, ::-1])), name=plain.info().address
+    )
+    first = ten.trace(behind)
+    assert first.verdict == "no-customer"
+    mirrored = Questions(ten.claim, KEY, view="mirrored")
+    with Ledger(ten.folder, digest=ten.claim.digest) as ledger:
+        second = trace_endpoint(behind, mirrored, ten.tables, copies=1000, trace=2, ledger=ledger)
+    assert (second.verdict, second.accused) == ("traced", (21,))
+    assert second.reused == first.symbols
+    assert second.to_json({})["view"] == "mirrored"
+    lines = [json.loads(line) for line in (ten.folder / "ledger.jsonl").read_text().splitlines()]
+    assert [line["facts"].get("view") for line in lines if line["kind"] == "run"] == [None, "mirrored"]
 
 
 def test_answers_read_through_a_class_map_are_erasures_with_their_own_null(ten: TraceCase) -> None:
