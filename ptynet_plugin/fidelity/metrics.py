@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
-from scipy.stats import beta
+from scipy.special import betaincinv, log_softmax
 
 from ptynet_plugin.errors import UsageError
 
@@ -179,7 +178,7 @@ def clopper_pearson_upper(events: int, trials: int, *, confidence: float = 0.95)
         raise UsageError(f"{events} events in {trials} trials is no count")
     if events == trials:
         return 1.0
-    return float(beta.ppf(confidence, events + 1, trials - events))
+    return float(betaincinv(events + 1, trials - events, confidence))
 
 
 def _comparable(host: Array, watermarked: Array) -> None:

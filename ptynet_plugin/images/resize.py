@@ -46,10 +46,15 @@ def resize_window(
     rows, columns = _taps(picture.shape[0], size[0]).part(*down), _taps(picture.shape[1], size[1]).part(*across)
     total = rows.total * columns.total
     wide = np.int32 if 256 * total < 2**31 else np.int64
-    tall = _weighted(picture.astype(wide), rows).transpose(1, 0, 2)
-    summed = _weighted(np.ascontiguousarray(tall), columns)
+    # Columns first: where a picture grows, only the small one and a half-grown one are turned, never the large one.
+    broad = _weighted(picture.transpose(1, 0, 2).astype(wide, order="C"), columns)
+    summed = _weighted(np.ascontiguousarray(broad.transpose(1, 0, 2)), rows)
     summed += wide(total // 2)
-    return np.ascontiguousarray((summed // wide(total)).astype(np.uint8).transpose(1, 0, 2))
+    if total & (total - 1) == 0:
+        summed >>= wide(total.bit_length() - 1)  # sums are not negative: the same as a division, in a tenth of the time
+    else:
+        summed //= wide(total)
+    return summed.astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -68,10 +73,11 @@ class _Taps:
 def _weighted(values: NDArray[Any], taps: _Taps) -> NDArray[Any]:
     """Take the weighted sums along the first axis."""
     weights = taps.weights.astype(values.dtype)[:, :, None, None]
-    summed: NDArray[Any] = values[taps.sources[0]]
+    summed: NDArray[Any] = values.take(taps.sources[0], axis=0)
     summed *= weights[0]
+    part = np.empty_like(summed)
     for source, weight in zip(taps.sources[1:], weights[1:], strict=True):
-        part = values[source]
+        values.take(source, axis=0, out=part, mode="clip")  # sources lie inside; "raise" would copy once more
         part *= weight
         summed += part
     return summed
