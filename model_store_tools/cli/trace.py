@@ -123,7 +123,7 @@ def trace(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
         limits = _Limits(copies=copies, fwer=fwer, coalition=coalition)
         if "://" not in endpoint and not endpoint.startswith("file:"):
             _require_no_asking(endpoint, report=report, view=view)
-            reading = _read(Path(endpoint), tables, opened, limits, secret=owner.probe_secret())
+            reading = _read(Path(endpoint), tables, opened, folder, limits, secret=owner.probe_secret())
             return _leave_table(reading, Path(endpoint), opened, tables, limits, json_file=json_file)
         names = class_names_of(spec, asked, folder)
         with open_endpoint(endpoint, spec=asked, connection=connection, names=names, send=send) as suspect:
@@ -169,7 +169,7 @@ def _ask(  # noqa: PLR0917
 
     digest = tables.claim.digest
     with Ledger(folder, digest=digest) as ledger, _progress() as on_step, patient_interrupt() as stop:
-        number = registry.begin_trace(digest, endpoint=suspect.info().identity)
+        number = registry.begin_trace(digest, endpoint=suspect.info().identity, above=ledger.history.traces)
         result = trace_endpoint(
             suspect,
             questions,
@@ -188,8 +188,11 @@ def _ask(  # noqa: PLR0917
     return result
 
 
-def _read(path: Path, tables: CopyTables, registry: Registry, limits: _Limits, *, secret: bytes) -> TableReading | None:
+def _read(
+    path: Path, tables: CopyTables, registry: Registry, folder: Path, limits: _Limits, *, secret: bytes
+) -> TableReading | None:
     """Read the table of an archive, as a trace of its own; None where there is none of this key."""
+    from ptynet_plugin.claims.ledger import Ledger  # noqa: PLC0415
     from ptynet_plugin.symbols.codebook import code_words  # noqa: PLC0415
     from ptynet_plugin.tracing.table import find_table, read_constants  # noqa: PLC0415
     from ptynet_plugin.tracing.whitebox import read_table  # noqa: PLC0415
@@ -197,7 +200,9 @@ def _read(path: Path, tables: CopyTables, registry: Registry, limits: _Limits, *
     constants, design = read_constants(path), tables.claim.design
     found = find_table(constants, code_words(secret, symbols=design.symbols, bits=design.bits))
     digest = tables.claim.digest
-    number = registry.begin_trace(digest, endpoint=f"file {path.name}")
+    with Ledger(folder, digest=digest) as ledger:
+        number = registry.begin_trace(digest, endpoint=f"file {path.name}", above=ledger.history.traces)
+        ledger.trace(number, subject=f"file {path.name}")
     if found is None:
         registry.finish_trace(digest, number, accused=(), verdict="no-customer")
         return None

@@ -20,19 +20,20 @@ __all__ = ["Traces"]
 class Traces(OnDatabase):
     """Numbers traces and keeps what they found."""
 
-    def begin_trace(self, claim: str, *, endpoint: str) -> int:
+    def begin_trace(self, claim: str, *, endpoint: str, above: int = 0) -> int:
         """Register a trace before its first question.
 
         Args:
             claim: Digest of the claim whose copies are looked for.
             endpoint: Whom it will ask, without credentials.
+            above: The highest number that the claim's ledger knows, where another registry may have given some.
 
         Returns:
-            Its number t: 1, 2, 3, ... within the claim.
+            Its number t: 1, 2, 3, ... within the claim, above all that this registry gave and above `above`.
         """
         asked = checked_line(endpoint, "the endpoint")
         with self._database.writing() as connection:
-            number = locked_counter(connection, checked_claim(claim), CLAIMS.c.traces) + 1
+            number = max(locked_counter(connection, checked_claim(claim), CLAIMS.c.traces), above) + 1
             row = {"claim": claim, "number": number, "endpoint": asked, "started_at": now()}
             connection.execute(insert(TRACES), [row])
             connection.execute(update(CLAIMS).where(CLAIMS.c.digest == claim).values(traces=number))

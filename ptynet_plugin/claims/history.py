@@ -81,6 +81,7 @@ class History:
         self._finished: set[str] = set()
         self._disclosed: dict[str, frozenset[int]] = {}
         self._agreement: str | None = None
+        self._traces = 0
 
     def take(self, line: Mapping[str, Any]) -> None:
         """Take a line in.
@@ -105,6 +106,8 @@ class History:
                 self._take_handover(line["run"], line["symbols"])
             case "agreement":
                 self._take_agreement(line["registered"], line.get("result"))
+            case "traced":
+                self._traces = max(self._traces, int(line["number"]))
             case other:
                 raise ClaimError(f"a ledger has no lines of the kind {other!r}")
 
@@ -138,6 +141,11 @@ class History:
         """Give all runs in the order of their registration."""
         return [self.run(run_id) for run_id in self._runs]
 
+    @property
+    def traces(self) -> int:
+        """The highest number that a trace of the claim bears here, 0 where there was none; whichever registry gave it."""
+        return self._traces
+
     def is_finished(self, run_id: str) -> bool:
         """Tell whether the run was brought to a verdict."""
         return run_id in self._finished
@@ -148,6 +156,7 @@ class History:
         if line["number"] != self.number_for(line["endpoint"]):
             raise ClaimError(f"run {line['run']} is test {self.number_for(line['endpoint'])}, not {line['number']}")
         alpha_of_test(float(line["alpha"]), line["number"])
+        self._traces = max(self._traces, int(line["facts"].get("trace", 0)))
         self._runs[line["run"]] = dict(line)
         self._trials[line["run"]] = {}
 

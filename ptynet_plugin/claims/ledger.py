@@ -9,6 +9,7 @@ claim's digest):
     {"kind": "finished", "run", "verdict", "finished", "facts"}
     {"kind": "disclosed", "run", "symbols"}                                 opened in evidence, never asked again anywhere
     {"kind": "agreement", "registered"}  and with "result" for each endpoint asked    see `evidence.agreement`; no evidence
+    {"kind": "traced", "number", "subject"}                                 a trace that reads an archive and asks nobody
     {"kind": "handed-over", "run", "symbols"}                               opened to a witness, who alone asks them, once
 
 The unit of evidence is the symbol, once in the lifetime of (claim, endpoint). A second run against an endpoint
@@ -148,6 +149,15 @@ class Ledger:
             ClaimError: One of them was asked or opened before.
         """
         self._append({"kind": "handed-over", "run": run.id, "symbols": symbols})
+
+    def trace(self, number: int, *, subject: str) -> None:
+        """Note the number of a trace that asks no endpoint, before it looks; one that asks notes it with its run.
+
+        Args:
+            number: t, which every further trace of the claim must exceed.
+            subject: What it looks at.
+        """
+        self._append({"kind": "traced", "number": number, "subject": subject})
 
     def agreement(self, registered: str, result: dict[str, Any] | None = None) -> None:
         """Note a list of benign pictures before an endpoint is asked them, and afterwards what came of it.

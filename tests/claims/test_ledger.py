@@ -120,6 +120,16 @@ def test_facts_and_per_trial_nulls_read_back(folder: Path, digest: str) -> None:
     assert [one.id for one in history.runs()] == [run.id]
 
 
+def test_the_ledger_knows_the_highest_trace_whoever_numbered_it(folder: Path, digest: str) -> None:
+    with Ledger(folder, digest=digest) as ledger:
+        assert ledger.history.traces == 0
+        ledger.register("a", alpha=1e-6, budget=5, started="2026-11-24T08:00:00Z", trace=4)
+        ledger.trace(7, subject="file leaked.mar")
+        ledger.register("b", alpha=1e-6, budget=5, started="2026-11-24T08:00:00Z", trace=2)
+        assert ledger.history.number_for("c") == 3, "an archive that is read is no test of an endpoint"
+    assert read_history(folder, digest=digest).traces == 7
+
+
 def test_an_unknown_run_cannot_be_resumed(folder: Path, digest: str) -> None:
     with Ledger(folder, digest=digest) as ledger, pytest.raises(ClaimError, match="no run 'abc' is registered"):
         ledger.resume("abc")

@@ -130,6 +130,23 @@ def test_white_box_names_every_archive_with_an_exact_p_value(issued: CopyCase) -
         assert [each.number for each in registry.traces()] == [1, 2, 3]
 
 
+def test_two_registries_of_one_claim_never_spend_a_trace_number_twice(issued: CopyCase) -> None:
+    """A second registry, or one restored with too low a --traces, goes on where the claim's ledger stands."""
+    assert issued.tables is not None
+    claim = issued.tables.claim.digest
+    other = f"sqlite:///{issued.folder / 'other.db'}"
+    with issued.open_registry() as first, Registry.open(other, owner=KEY.fingerprint()) as second:
+        second.restore(list(first.copies()), highest={claim: 3}, traces={})
+    command = ("--key", issued.folder / "OWNER.key", "--mark", issued.folder / "MARK", "--registry")
+    endpoint, archive = f"file:{issued.archives[1]}", issued.archives[0]
+    for url, suspect in ((issued.registry, archive), (other, endpoint), (issued.registry, endpoint), (other, archive)):
+        code, _, err = run("trace", suspect, *command, url)
+        assert code == 0, err
+    with issued.open_registry() as first, Registry.open(other) as second:
+        assert [each.number for each in first.traces()] == [1, 3]
+        assert [each.number for each in second.traces()] == [2, 4]
+
+
 def permuted(source: Path, out: Path) -> Path:
     """Shuffle symbols, cast, and rename everything: what a thief does to a table he does not dare to cut."""
     model = onnx.load(str(source))

@@ -149,6 +149,8 @@ def test_copies_are_found_by_claim_and_customer(registry: Registry) -> None:
 def test_traces_are_numbered_before_they_ask_and_end_once(registry: Registry) -> None:
     numbers = [registry.begin_trace(CLAIM, endpoint="file:model.mar") for _ in range(3)]
     assert numbers == [1, 2, 3] and registry.begin_trace(OTHER, endpoint="file:model.mar") == 1
+    assert registry.begin_trace(OTHER, endpoint="file:model.mar", above=6) == 7
+    assert registry.begin_trace(OTHER, endpoint="file:model.mar", above=6) == 8
     registry.finish_trace(CLAIM, 2, accused=[7, 3], verdict="traced")
     with pytest.raises(RegistryError, match=r"trace 2 of claim c1c1.* is unknown or ended already"):
         registry.finish_trace(CLAIM, 2, accused=[], verdict="none")
