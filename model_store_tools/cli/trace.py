@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -90,8 +90,10 @@ def trace(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
     pace: PaceOption = None,
     send: SendOption = SEND,
     view: Annotated[
-        Literal["plain", "mirrored"],
-        typer.Option(help="mirrored: for a suspect that mirrors pictures before its model."),
+        str,
+        typer.Option(
+            help="What the suspect does to pictures: mirrored, turned:DEGREES, cropped:L,T,R,B in per cent, joined by +."
+        ),
     ] = "plain",
 ) -> int:
     """Name the customers whose copies answer at ENDPOINT. Exit 0: traced, 1: no customer, 2: could not be done, 3: neither."""
