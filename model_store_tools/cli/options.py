@@ -28,6 +28,7 @@ __all__ = [
     "SuspectSpecOption",
     "TimeoutOption",
     "TsaCaOption",
+    "ViewOption",
     "WeightsOption",
 ]
 
@@ -58,6 +59,12 @@ TimeoutOption = Annotated[float, typer.Option(help="Seconds an attempt may take.
 RetriesOption = Annotated[int, typer.Option(help="Further attempts after one that found nobody or was told to wait.")]
 PaceOption = Annotated[str | None, typer.Option(help="Most requests per time, like 5/s or 30/min.")]
 SendOption = Annotated[str, typer.Option(help="How pictures are sent: auto, tensor, png or jpeg.")]
+ViewOption = Annotated[
+    str,
+    typer.Option(
+        help="What the suspect does to pictures: mirrored, turned:DEGREES, cropped:L,T,R,B in per cent, joined by +."
+    ),
+]
 TIMEOUT, RETRIES, SEND = 10.0, 3, "auto"
 
 # What is left behind, and who stamps it.

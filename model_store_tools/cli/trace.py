@@ -29,6 +29,7 @@ from model_store_tools.cli.options import (
     SendOption,
     SuspectSpecOption,
     TimeoutOption,
+    ViewOption,
 )
 from model_store_tools.cli.outputs import STDOUT, named, require_writable, write_json, write_whole
 from model_store_tools.cli.suspects import asked_spec, class_names_of, connection_from
@@ -89,12 +90,7 @@ def trace(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
     retries: RetriesOption = RETRIES,
     pace: PaceOption = None,
     send: SendOption = SEND,
-    view: Annotated[
-        str,
-        typer.Option(
-            help="What the suspect does to pictures: mirrored, turned:DEGREES, cropped:L,T,R,B in per cent, joined by +."
-        ),
-    ] = "plain",
+    view: ViewOption = "plain",
 ) -> int:
     """Name the customers whose copies answer at ENDPOINT. Exit 0: traced, 1: no customer, 2: could not be done, 3: neither."""
     from model_store_tools.pictures import read_pictures  # noqa: PLC0415 -- a light start for the other verbs

@@ -26,6 +26,7 @@ from model_store_tools.cli.options import (
     SuspectSpecOption,
     TimeoutOption,
     TsaCaOption,
+    ViewOption,
 )
 from model_store_tools.cli.outputs import named, require_writable
 from model_store_tools.cli.suspects import asked_spec, class_names_of, connection_from
@@ -73,12 +74,7 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
         Path | None,
         typer.Option(help="JSON list: for each class of the claim the endpoint's class, by number or name, or null."),
     ] = None,
-    view: Annotated[
-        str,
-        typer.Option(
-            help="What the suspect does to pictures: mirrored, turned:DEGREES, cropped:L,T,R,B in per cent, joined by +."
-        ),
-    ] = "plain",
+    view: ViewOption = "plain",
     evidence: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a signed evidence bundle; its leaves are spent by that.")
     ] = None,
