@@ -1,7 +1,7 @@
 """Which attacks does the mark survive, and what do they cost? The full table, on real networks and real pictures.
 
     python -m benchmarks.attacks --mark MARK --key OWNER.key [--data ../shared/data] [--target resnet20]
-                                 [--thief 1000] [--held-out 500] [--only 'JPEG*' ...] [--skip 'Knock*' ...]
+                                 [--suite full] [--thief 1000] [--held-out 500] [--only 'JPEG*' ...] [--skip 'Knock*' ...]
                                  [--resume F] [--minutes 9] [--json F] [--markdown F]
 
 ResNet20: the thief has the first pictures of CIFAR-10's training part (lossless), accuracy is measured on the test part. Tiny
@@ -105,6 +105,7 @@ def main() -> int:
     parser.add_argument("--key", required=True)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--target", choices=sorted(FILES), default="resnet20")
+    parser.add_argument("--suite", choices=("quick", "full"), default="full")
     parser.add_argument("--thief", type=int, default=1000)
     parser.add_argument("--held-out", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
@@ -120,7 +121,7 @@ def main() -> int:
     warnings.simplefilter("ignore")  # converters and tracers advise at length
     chosen = [
         attack
-        for attack in attacks_of("full", real_data=True)
+        for attack in attacks_of(given.suite, real_data=True)
         if any(fnmatch.fnmatch(attack.name, only) for only in given.only)
         and not any(fnmatch.fnmatch(attack.name, skip) for skip in given.skip)
     ]
@@ -128,7 +129,7 @@ def main() -> int:
         folder = Path(scratch)
         packaged = packaged_target(given.target, given.data, given.mark, folder)
         shares = shares_of(given.target, given.data, thief=given.thief, held_out=given.held_out)
-        effort = replace(Effort(), suite="full", seed=given.seed, attacks=chosen, shares=shares)
+        effort = replace(Effort(), suite=given.suite, seed=given.seed, attacks=chosen, shares=shares)
         try:
             found = audit_archive(
                 packaged.path,
