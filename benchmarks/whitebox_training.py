@@ -2,7 +2,8 @@
 
 Printed for each situation: wrong bits out of 256, accuracy with and without the mark, and whether the weights give it away
 (Kolmogorov-Smirnov against the unmarked twin). Then an attacker is trained to tell marked from unmarked networks by their
-weights. What a thief's training undoes is a part of `whitebox_survival`.
+weights, and networks trained apart are aligned to one another, none of which may be claimed. What a thief's training undoes is a
+part of `whitebox_survival`.
 
     python -m benchmarks.whitebox_training [--data DIR] [--epochs 8] [--pictures 10000] [--networks 30] [--only NAME]
 """
@@ -24,13 +25,17 @@ from torch.nn import functional
 
 from benchmarks.real_pictures import Labelled, mnist
 from ptynet_plugin.keys import OwnerKey
+from ptynet_plugin.whitebox.alignment import align, neutral
 from ptynet_plugin.whitebox.loss import WeightMarkLoss, project_
-from ptynet_plugin.whitebox.mark import read, weight_mark
+from ptynet_plugin.whitebox.mark import Reading, read, weight_mark
 from ptynet_plugin.whitebox.moments import input_moments
+from ptynet_plugin.whitebox.topology import Layer
 
 KEY = OwnerKey(bytes(range(32)))
 MARK = weight_mark(KEY, model=b"benchmark")
 WEIGHT_OF_TERM, RATE = 0.1, 0.1
+ALPHA = -9
+"""Log10 of the level at which a mark is claimed."""
 Task = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
@@ -63,12 +68,16 @@ def train(
     epochs: int,
     rate: float,
     marked: Tensor | None = None,
+    like: Tensor | None = None,
     task: Task | None = None,
 ) -> None:
-    """Train with SGD; `marked` is the weight that is marked at once, its histogram kept, and then held by the mark's term."""
+    """Train with SGD; `marked` is the weight that is marked at once, its histogram kept, and then held by the mark's term.
+
+    The term holds its distribution to that of `like`, where one is given.
+    """
     if marked is not None:
         project_(marked, MARK, keep_histogram=True)
-    term = None if marked is None else WeightMarkLoss(MARK, marked.numel())
+    term = None if marked is None else WeightMarkLoss(MARK, marked.numel(), like=like)
     optimiser = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, weight_decay=1e-4)
     steps = max(1, epochs * (len(data[0]) // 100))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
@@ -127,6 +136,10 @@ def situations(data: Path, pictures: int, epochs: int) -> None:
     train(own_student, learn, epochs=epochs, rate=RATE, task=distil, marked=own_student[4].weight)
     found = accuracy(own_student, test), accuracy(student, test)
     report("while distilling", own_student[4].weight, student[4].weight, *found)
+    _, held = _twins(small_network, seed=7)
+    train(held, learn, epochs=epochs, rate=RATE, task=distil, marked=held[4].weight, like=student[4].weight)
+    found = accuracy(held, test), accuracy(student, test)
+    report("while distilling, held to the twin", held[4].weight, student[4].weight, *found)
 
     projected = copy.deepcopy(plain)
     project_(projected[4].weight, MARK, moments=input_moments(projected, projected[4], learn[0][:500].split(100)))
@@ -142,15 +155,20 @@ def attacker(networks: int) -> None:
     """Train small networks with and without a mark, and classifiers that look at their weights (after RIGA, section 4).
 
     One sees 40 quantiles of the marked layer, one its singular values, each in units of the layer's size. A mark pulled in by
-    the term alone, from the first values on, and one put into the first values before training are compared.
+    the term alone, from the first values on, one put into the first values before training, and one whose distribution is held
+    to that of an unmarked network the attacker does not have are compared.
     """
     from sklearn.datasets import load_digits  # noqa: PLC0415 -- real data inside a wheel
 
     digits = load_digits()
     data = torch.from_numpy((digits.images[:, None] / 8 - 1).astype(np.float32)), torch.from_numpy(digits.target)
     plain = [_shadow(data, index, marked=False, first=False) for index in range(networks)]
-    for name, first in (("term alone", False), ("marked first, then held by the term", True)):
-        marked = [_shadow(data, index, marked=True, first=first) for index in range(networks)]
+    for name, first, held in WAYS:
+        twins = (
+            [_shadow(data, networks + index, marked=False, first=False) for index in range(networks)] if held else []
+        )
+        likes = [torch.from_numpy(twin[0]) for twin in twins] or [None] * networks
+        marked = [_shadow(data, index, marked=True, first=first, like=likes[index]) for index in range(networks)]
         shown = ", ".join(f"{what} {_told_apart(marked, plain, see):.0%}" for what, see in VIEWS.items())
         wrong = sum(256 - right for _, right in marked) / networks
         print(
@@ -159,7 +177,42 @@ def attacker(networks: int) -> None:
         )
 
 
-def _shadow(data: tuple[Tensor, Tensor], index: int, *, marked: bool, first: bool) -> tuple[NDArray[np.float32], int]:
+def strangers(data: Path, networks: int) -> None:
+    """Train small networks of other starts on other pictures, align them to the reference, read: is one ever claimed?"""
+    learn = tensors(mnist(data, "train"))
+    reference = _layers(_trained(learn, 0))
+    place = max(range(len(reference)), key=lambda index: reference[index].weight.size)
+    clean, right = neutral(reference, MARK), []
+    for index in range(1, networks + 1):
+        aligned, _ = align(_layers(_trained(learn, index)), clean)
+        right.append(read(aligned[place].stored(), MARK).right)
+    claimed = sum(Reading(each, 0.0).log10_p < ALPHA for each in right)
+    print(
+        f"{networks} separately trained networks aligned to another: {claimed} claimed, {max(right)} bits at most, "
+        f"{np.mean(right):.1f} on average (chance 128)",
+        flush=True,
+    )
+
+
+def _trained(data: tuple[Tensor, Tensor], index: int) -> nn.Sequential:
+    model, _ = _twins(small_network, seed=100 + index)
+    own = slice(index * 1000 % 50_000, index * 1000 % 50_000 + 2000)
+    train(model, (data[0][own], data[1][own]), epochs=2, rate=RATE)
+    return model
+
+
+def _layers(model: nn.Sequential) -> list[Layer]:
+    """Give the layers with their channel groups: in a chain each reads what the one before writes."""
+    weights = [part.weight.detach().numpy() for part in model if isinstance(part, nn.Conv2d | nn.Linear)]
+    return [
+        Layer(str(index), weight.reshape(*weight.shape[:2], -1), index, index + 1, weight.shape)
+        for index, weight in enumerate(weights)
+    ]
+
+
+def _shadow(
+    data: tuple[Tensor, Tensor], index: int, *, marked: bool, first: bool, like: Tensor | None = None
+) -> tuple[NDArray[np.float32], int]:
     """Train one network; give the layer's weights and the right bits."""
     torch.manual_seed(index + 1000 * marked)
     model = nn.Sequential(
@@ -168,7 +221,7 @@ def _shadow(data: tuple[Tensor, Tensor], index: int, *, marked: bool, first: boo
     layer, mark = model[3].weight, weight_mark(OwnerKey(index.to_bytes(32, "big")), model=b"attacked")
     if marked and first:
         project_(layer, mark, keep_histogram=True)
-    term = WeightMarkLoss(mark, 128 * 128) if marked else None
+    term = WeightMarkLoss(mark, 128 * 128, like=like) if marked else None
     optimiser = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(12):
         for batch in torch.randperm(len(data[0])).split(100):
@@ -206,6 +259,14 @@ def _spectrum(values: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(np.linalg.svd(values / values.std(), compute_uv=False)[::4], np.float64)
 
 
+WAYS = (
+    ("term alone", False, False),
+    ("marked first, then held by the term", True, False),
+    ("term alone, distribution held", False, True),
+    ("marked first, distribution held", True, True),
+)
+"""Name, whether the first values are marked before training, whether the distribution is held to a twin's."""
+
 VIEWS = {"histogram": _quantiles, "singular values": _spectrum}
 
 
@@ -222,13 +283,15 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--pictures", type=int, default=10_000)
     parser.add_argument("--networks", type=int, default=30)
-    parser.add_argument("--only", choices=["situations", "attacker"])
+    parser.add_argument("--only", choices=["situations", "attacker", "strangers"])
     options = parser.parse_args()
     started = time.perf_counter()
     if options.only in (None, "situations"):
         situations(options.data, options.pictures, options.epochs)
     if options.only in (None, "attacker"):
         attacker(options.networks)
+    if options.only in (None, "strangers"):
+        strangers(options.data, options.networks)
     print(f"{time.perf_counter() - started:.0f} s")
 
 

@@ -30,12 +30,12 @@ def mark(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def save_onnx(path: Path) -> Path:
-    weight = np.random.default_rng(0).normal(size=(3072, 10)).astype(np.float32)
+def save_onnx(path: Path, *, shape: tuple[int, int, int] = (3, 32, 32)) -> Path:
+    weight = np.random.default_rng(0).normal(size=(np.prod(shape), 10)).astype(np.float32)
     graph = helper.make_graph(
         [helper.make_node("Flatten", ["pixels"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["scores"])],
         "target",
-        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, 32, 32])],
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", *shape])],
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 10])],
         [numpy_helper.from_array(weight, "w")],
     )
@@ -93,4 +93,18 @@ def test_an_archive_carries_the_owners_bits(mark: Path, tmp_path: Path, save, na
     found = extract_marks(archive, KEY)
     assert found.verdict == "shown", found
     assert found.best.found.reading.right == 256
+    assert extract_marks(archive, OTHER).verdict == "not-shown"
+
+
+def test_a_gray_archive_carries_the_owners_bits(tmp_path: Path) -> None:
+    design = ProbeDesign("GRAY", bits=BITS, symbols=SYMBOLS)
+    network = mark_network(quick_network(KEY, design), KEY, margin=2.0)
+    write_mark(tmp_path / "MARK", network, key=KEY, design=design, training={"by": "ridge regression"})
+    (tmp_path / "SPEC.toml").write_text(SPEC.replace("RGB", "GRAY").replace("[32, 32]", "[28, 28]"))
+    target = save_onnx(tmp_path / "t.onnx", shape=(1, 28, 28))
+    options = Options(
+        mark=tmp_path / "MARK", spec=tmp_path / "SPEC.toml", format="torchserve", out=tmp_path, name="m", gate="digest"
+    )
+    archive = package(str(target), options).path
+    assert extract_marks(archive, KEY).best.found.reading.right == 256
     assert extract_marks(archive, OTHER).verdict == "not-shown"
