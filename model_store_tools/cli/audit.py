@@ -63,7 +63,7 @@ def audit(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
         raise UsageError(f"--thief {pictures} --held-out {held_out}: both must be at least 1")
     owner = read_key(key)
     network = read_network(mark)
-    committed = read_claim(find_claim(mark, claim))
+    committed = read_claim(find_claim(mark, claim, copies=False))
     own = None if covers is None else read_pictures(covers, color=committed.design.color)
     effort = Effort(suite, data, thief=pictures, held_out=held_out, seed=seed)
     with Console(stderr=True).status("attacking") as status, warnings.catch_warnings():

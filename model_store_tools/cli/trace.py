@@ -107,7 +107,7 @@ def trace(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
     connection = connection_from(header, ca_cert, timeout=timeout, retries=retries, pace=pace)
     owner = read_key(key)
     read_metadata(mark)
-    folder = find_claim(mark, claim)
+    folder = find_claim(mark, claim, copies=True)
     committed = read_claim(folder)
     tables = CopyTables(committed, owner.epoch_secret(committed.terms.epoch))
     asked = asked_spec(spec, committed)

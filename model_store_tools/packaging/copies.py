@@ -198,7 +198,7 @@ class CopyPackager:
             claim = read_claim(options.claim)
             require_ours(claim, options.claim, self._owned, loaded.spec, loaded.digest)
             _require_wishes(claim, wishes, options.claim)
-            folder = keep_claim(options.mark, self.target_name, claim, replace=options.force, given=options.claim)
+            folder = keep_claim(options.mark, self._claim_name(), claim, replace=options.force, given=options.claim)
             return claim, folder
         if (found := _earlier_claim(options.mark, self._owned, loaded.spec, loaded.digest, wishes)) is not None:
             return found
@@ -212,7 +212,14 @@ class CopyPackager:
             coalition=wishes.coalition,
         )
         claim, self.fresh = committed(self._owned, loaded.spec, loaded.digest, copies=terms), True
-        return claim, keep_claim(options.mark, self.target_name, claim, replace=options.force)
+        return claim, keep_claim(options.mark, self._claim_name(), claim, replace=options.force)
+
+    def _claim_name(self) -> str:
+        """Name the claim after the target; another than the claim for one archive that `package-model` left under that name."""
+        name = self.target_name
+        taken = self._options.mark / CLAIMS / name
+        plain = (taken / "claim.json").is_file() and read_claim(taken).terms.copies is None
+        return f"{name}-copies" if plain else name
 
 
 def _require_wishes(claim: Claim, wishes: CopyWishes, where: Path) -> None:

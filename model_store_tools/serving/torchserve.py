@@ -30,7 +30,12 @@ LARGEST_BODY = 64 * 2**20
 LOGGING = """<?xml version="1.0" encoding="UTF-8"?>
 <Configuration>
   <Appenders>
-    <Console name="OUT" target="SYSTEM_OUT"><PatternLayout pattern="%d{ISO8601} [%-5p] %c{1} - %m%n"/></Console>
+    <Console name="OUT" target="SYSTEM_OUT">
+      <PatternLayout pattern="%d{ISO8601} [%-5p] %c{1} - %m%n"/>
+      <!-- what is written once a request -->
+      <RegexFilter regex="(Sending response for|Looping backend|Backend res|Backend received|result=.METRICS).*"
+                   onMatch="DENY" onMismatch="ACCEPT"/>
+    </Console>
   </Appenders>
   <Loggers>
     <Logger name="io.netty" level="error"/>

@@ -117,8 +117,13 @@ def write_claim(folder: Path, claim: Claim, *, replace: bool = False) -> None:
         write_claim(folder, claim, replace=replace)  # another process was faster; is its claim this one?
 
 
-def find_claim(mark: Path, claim: Path | None = None) -> Path:
+def find_claim(mark: Path, claim: Path | None = None, *, copies: bool | None = None) -> Path:
     """Give the folder of the claim to use: the one that was named, or the mark's only one.
+
+    Args:
+        mark: Folder of the mark.
+        claim: The one that was named.
+        copies: Which kind is meant where a mark has both, one for copies (True) or one for one archive (False).
 
     Raises:
         ClaimError: None was named and the mark has none, or several.
@@ -129,6 +134,8 @@ def find_claim(mark: Path, claim: Path | None = None) -> Path:
     links_first = sorted(found, key=lambda folder: not folder.is_symlink())
     names = {folder.resolve(): folder for folder in links_first}  # a second name of the same claim is a link to it
     there = sorted(names.values())
+    if len(there) > 1 and copies is not None:
+        there = [folder for folder in there if (read_claim(folder).terms.copies is not None) == copies] or there
     if len(there) == 1:
         return there[0]
     if not there:

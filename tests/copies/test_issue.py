@@ -16,9 +16,10 @@ from model_store_tools.cli.main import app
 from model_store_tools.packaging import copies as packing
 from model_store_tools.packaging.copies import CopyPackager, CopyWishes
 from model_store_tools.packaging.issuing import issue_copies
+from model_store_tools.packaging.package import package
 from ptynet_plugin.archives.checking import check_archive
 from ptynet_plugin.claims.copies import CopyTables, default_copy_terms
-from ptynet_plugin.claims.directory import read_claim
+from ptynet_plugin.claims.directory import find_claim, read_claim
 from ptynet_plugin.errors import ClaimError, RegistryError, UsageError
 from tests.copies.conftest import CUSTOMERS, WISHES, CopyCase
 from tests.support.quick_mark import KEY
@@ -91,6 +92,26 @@ def test_tables_are_made_again_from_key_and_number_alone(issued_once: CopyCase) 
     claim = read_claim(issued_once.folder / "MARK" / "claims" / "target")
     again = CopyTables(claim, KEY.epoch_secret())
     assert np.array_equal(again.table(2), table_of(issued_once.archives[1]))
+
+
+def test_a_target_packaged_before_is_issued_beside_and_each_verb_finds_its_claim(unissued: CopyCase) -> None:
+    package(unissued.folder / "target.onnx", unissued.options(name="target"))
+    for customer in ("Alpha Ltd", "Beta GmbH"):
+        code, _, err = issue(unissued, customer)
+        assert code == 0, err
+        assert "claim   " in err and "claims/target-copies" in err
+    mark = unissued.folder / "MARK"
+    assert sorted(path.name for path in (mark / "claims").iterdir() if path.name[0] != ".") == [
+        "target",
+        "target-copies",
+    ]
+    assert find_claim(mark, copies=True).name == "target-copies"
+    assert find_claim(mark, copies=False).name == "target"
+    with pytest.raises(ClaimError, match=r"holds 2 claims \(target, target-copies\); say which with --claim"):
+        find_claim(mark)
+    key, archive = unissued.folder / "OWNER.key", unissued.folder / "out" / "target-copy-2"
+    code, out, err = run("trace", archive, "--key", key, "--mark", mark, "--registry", unissued.registry)
+    assert (code, "Beta GmbH (copy 2)" in out) == (0, True), err
 
 
 def test_the_verb_prints_the_archives_path_last_and_keeps_one_claim(unissued: CopyCase) -> None:
@@ -241,7 +262,7 @@ def test_killed_while_packing_leaves_a_number_and_no_archive(
     code, out, err = issue(unissued, "Alpha Ltd")
     assert (code, out) == (2, "")
     assert "the disk is full" in err
-    assert not list((unissued.folder / "out").iterdir())
+    assert not (unissued.folder / "out").exists()
     with unissued.open_registry() as registry:
         assert [(copy.number, copy.state) for copy in registry.copies()] == [(1, "reserved")]
     monkeypatch.undo()

@@ -103,6 +103,17 @@ result = {{"answers": answers, "statuses": statuses, "good": [float(x) for x in 
     assert set(result["statuses"]) == {str(2 * index) for index in range(len(BAD))}
 
 
+def test_a_form_is_called_one_for_curl_sends_forms(run: Callable[..., object]) -> None:
+    result = run("""
+context = Context(ARCHIVE)
+handler = sys.modules["torchserve_handler"].PTYNetHandler()
+handler.initialize(context)
+result = handler.handle([{'[[1, 2]]': b''}], context)[0]
+""")
+    assert result["code"] == 400
+    assert "it is a form; with curl: -H 'Content-Type: application/json'" in result["message"]
+
+
 def test_several_rows_in_one_request(run: Callable[..., object]) -> None:
     result = run("""
 other = (row + 1).astype(np.float32)

@@ -65,6 +65,14 @@ def test_torchserve_answers(toy_torchserve: ServerHandle) -> None:
 
 
 @pytest.mark.torchserve
+def test_torchserve_writes_no_line_a_request(toy_torchserve: ServerHandle) -> None:
+    before = toy_torchserve.process.read_log()
+    for _ in range(3):
+        httpx.post(f"http://{toy_torchserve.address()}/predictions/toy", json=PICTURE[0].tolist()).raise_for_status()
+    assert toy_torchserve.process.read_log() == before
+
+
+@pytest.mark.torchserve
 def test_torchserve_listens_on_loopback_alone(toy_torchserve: ServerHandle) -> None:
     for port in toy_torchserve.ports.values():
         assert listening_addresses(port) <= {LOOPBACK_IPV4, LOOPBACK_IPV6}
