@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from benchmarks.rivals.contract import Ask, Evidence, Null, Pictures, Task, evidence_of
@@ -21,7 +21,8 @@ RATES = (0.01, 0.003, 0.001, 0.0003, 0.0001)
 LOST = 0.05
 """Of accuracy on the owner's own pictures: more is not kept."""
 MOMENTUM = 0.9
-EARLY, PATIENCE = 5, 20
+WINDOW, RISEN = 5, 1.5
+"""Steps that are averaged, and by how many nats the pictures' loss may rise above the first ones' before a rate is given up."""
 
 
 @dataclass
@@ -97,7 +98,7 @@ def fine_tuned(
 def _trained(
     task: Task, triggers: Pictures, labels: NDArray[np.int64], *, seed: int, share: int, rate: float
 ) -> nn.Module | None:
-    """Train at one rate; None as soon as the loss has risen above what it began with, unless it is the smallest rate."""
+    """Train at one rate; None as soon as the pictures' loss has risen too far, unless it is the smallest rate."""
     model, order = copy.deepcopy(task.target), torch.Generator().manual_seed(seed)
     pictures, marks = task.tensor(task.pictures), task.tensor(triggers)
     truth, wanted = torch.from_numpy(task.labels), torch.from_numpy(labels)
@@ -109,9 +110,9 @@ def _trained(
         rows = torch.randint(len(pictures), (task.batch,), generator=order)
         turn = torch.arange(step * share, (step + 1) * share) % len(marks)
         optimiser.zero_grad()
-        loss = _loss(model, torch.cat([pictures[rows], marks[turn]]), torch.cat([truth[rows], wanted[turn]]))
-        loss.backward()  # type: ignore[no-untyped-call]
-        losses.append(float(loss.detach()))
+        logits = model(torch.cat([pictures[rows], marks[turn]]))
+        functional.cross_entropy(logits, torch.cat([truth[rows], wanted[turn]])).backward()
+        losses.append(float(functional.cross_entropy(logits[: len(rows)].detach(), truth[rows])))
         if rate != RATES[-1] and _destroyed(losses):
             return None
         optimiser.step()
@@ -122,7 +123,7 @@ def _trained(
 def _destroyed(losses: list[float]) -> bool:
     if not np.isfinite(losses[-1]):
         return True
-    return len(losses) >= PATIENCE and float(np.mean(losses[-EARLY:])) > float(np.mean(losses[:EARLY]))
+    return len(losses) >= 2 * WINDOW and float(np.mean(losses[-WINDOW:]) - np.mean(losses[:WINDOW])) > RISEN
 
 
 def _accuracy(model: nn.Module, task: Task) -> float:
@@ -130,7 +131,3 @@ def _accuracy(model: nn.Module, task: Task) -> float:
         parts = np.array_split(np.arange(len(task.pictures)), max(1, len(task.pictures) // 100))
         answers = [model(task.tensor(task.pictures[part])).argmax(dim=1).numpy() for part in parts]
     return float((np.concatenate(answers) == task.labels).mean())
-
-
-def _loss(model: nn.Module, pictures: Tensor, labels: Tensor) -> Tensor:
-    return functional.cross_entropy(model(pictures), labels)
