@@ -62,6 +62,8 @@ class Task:
         batch: Pictures a step of fine-tuning.
         epochs: Of fine-tuning; the papers' own numbers are larger.
         triggers: At most so many of a trigger set that is taught to the target's own weights.
+        optimiser: Of fine-tuning; SGD with momentum, or Adam where that destroyed the target (at 0.01 and 0.001).
+        rates: Tried from the largest: an owner takes the first at which his model stays what it was.
     """
 
     name: str
@@ -74,6 +76,8 @@ class Task:
     batch: int = 64
     epochs: int = 4
     triggers: int = 100
+    optimiser: Literal["SGD", "Adam"] = "SGD"
+    rates: tuple[float, ...] = (0.01, 0.003, 0.001, 0.0003, 0.0001)
 
     @property
     def classes(self) -> int:

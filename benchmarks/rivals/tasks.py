@@ -68,6 +68,8 @@ def imagenet_task(data: Path, *, pictures: int, epochs: int) -> tuple[Task, Labe
         batch=8,
         epochs=epochs,
         triggers=20,
+        optimiser="Adam",
+        rates=(1e-4, 3e-5),
     )
     return task, Labelled(every.pictures[test], every.labels[test])
 

@@ -16,8 +16,6 @@ from benchmarks.rivals.graphs import cost_of, exported
 
 __all__ = ["TriggerMark", "fine_tuned"]
 
-RATES = (0.01, 0.003, 0.001, 0.0003, 0.0001)
-"""Tried from the largest: an owner takes the first at which his model stays what it was."""
 LOST = 0.05
 """Of accuracy on the owner's own pictures: more is not kept."""
 MOMENTUM = 0.9
@@ -75,9 +73,9 @@ class TriggerMark:
 def fine_tuned(
     task: Task, triggers: Pictures, labels: NDArray[np.int64], *, seed: int, share: int = 8
 ) -> tuple[nn.Module, float]:
-    """Train a copy of the target: SGD on its pictures with their labels, and on some triggers in every batch.
+    """Train a copy of the target on its pictures with their labels, and on some triggers in every batch.
 
-    The rate is the largest of `RATES` after which at most `LOST` of the accuracy on the owner's pictures is lost; the smallest
+    The rate is the largest of the task's after which at most `LOST` of the accuracy on the owner's pictures is lost; the smallest
     where none is. Gives the network and that rate.
 
     Args:
@@ -88,9 +86,9 @@ def fine_tuned(
         share: Triggers in a batch.
     """
     before = _accuracy(task.target, task)
-    for rate in RATES:
+    for rate in task.rates:
         model = _trained(task, triggers, labels, seed=seed, share=share, rate=rate)
-        if model is not None and (rate == RATES[-1] or before - _accuracy(model, task) <= LOST):
+        if model is not None and (rate == task.rates[-1] or before - _accuracy(model, task) <= LOST):
             return model, rate
     raise AssertionError("the smallest rate is never given up")
 
@@ -103,7 +101,7 @@ def _trained(
     pictures, marks = task.tensor(task.pictures), task.tensor(triggers)
     truth, wanted = torch.from_numpy(task.labels), torch.from_numpy(labels)
     steps, losses = max(1, task.epochs * (len(pictures) // task.batch)), list[float]()
-    optimiser = torch.optim.SGD(model.parameters(), rate, momentum=MOMENTUM)
+    optimiser = _optimiser(task, model, rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1)
     model.train()
     for step in range(steps):
@@ -113,11 +111,17 @@ def _trained(
         logits = model(torch.cat([pictures[rows], marks[turn]]))
         functional.cross_entropy(logits, torch.cat([truth[rows], wanted[turn]])).backward()
         losses.append(float(functional.cross_entropy(logits[: len(rows)].detach(), truth[rows])))
-        if rate != RATES[-1] and _destroyed(losses):
+        if rate != task.rates[-1] and _destroyed(losses):
             return None
         optimiser.step()
         schedule.step()
     return model.eval()
+
+
+def _optimiser(task: Task, model: nn.Module, rate: float) -> torch.optim.Optimizer:
+    if task.optimiser == "Adam":
+        return torch.optim.Adam(model.parameters(), rate)
+    return torch.optim.SGD(model.parameters(), rate, momentum=MOMENTUM)
 
 
 def _destroyed(losses: list[float]) -> bool:
