@@ -96,7 +96,7 @@ def read_bundle(folder: Path) -> Bundle:
         return _read(folder)
     except ClaimError as error:
         raise IntegrityError(str(error)) from None
-    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"{folder}: not the form of a bundle ({described(error)})") from None
 
 

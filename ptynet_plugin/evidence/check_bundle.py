@@ -17,16 +17,22 @@ BAD = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, OSEr
 EXITS = {"shown": 0, "not-shown": 1, "inconclusive": 3, "evasion-suspected": 3}
 NAME, IN_TOTO = r"[a-z]+/[0-9]+(-[0-9]+)?|[a-z0-9-]+\.[a-z]+", "application/vnd.in-toto+json"
 UNOPENED = "count in the evidence on the claimant's word: their leaves are not opened"
+TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{3}|\.[0-9]{6})?(Z|[+-][0-9]{2}:[0-9]{2})"
 ROUND = {"source": str, "round": int, "value": str, "signature": str, "genesis_time": int, "period": int}
 class Broken(Exception): """The first link that does not hold."""
 # ---- bytes, hashes, the one form of JSON, and Ed25519 signatures (RFC 8032, verification only) ----
 def need(holds, link):
     if not holds: raise Broken(link)
 def sha(*octets): return hashlib.sha256(b"".join(octets)).digest()
-def time_of(text): return datetime.fromisoformat(text.replace("Z", "+00:00"))
+def time_of(text):
+    need(re.fullmatch(TIME, text), f"{text[:40]!r}: no time with its zone")
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+def whole(text):
+    need(re.fullmatch("-?[0-9]{1,16}", text) and abs(int(text)) < 2**53, f"the number {text[:40]}: no integer below 2^53")
+    return int(text)
 def canonical(value): return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 def parse(octets, name):
-    value = json.loads(octets)
+    value = json.loads(octets, parse_float=whole, parse_constant=whole, parse_int=whole)
     need(canonical(value) == octets, f"{name}: not in its canonical form")
     return value
 def encode(*parts):
@@ -53,6 +59,7 @@ def point(octets):
 def is_signed(public, signature, message):
     scalar = int.from_bytes(signature[32:], "little")
     need(len(signature) == 64 and len(public) == 32 and scalar < Q, "a signature: not of its form")
+    need(times(8, point(public)) != (0, 1), "a signature: of a key of small order, under which one fits any message")
     hashed = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % Q
     return times(scalar, BASE) == add(point(signature[:32]), times(hashed, point(public)))
 # ---- what was signed, and what was committed to ----
@@ -74,7 +81,7 @@ def read_files(folder):
     for name, subject in ((each["name"], each) for each in statement["subject"]):
         need(re.fullmatch(NAME, name), f"{name[:80]!r}: a name no bundle has")
         path = folder / name
-        room = MOST_BYTES - sum(map(len, files.values()))
+        room = min(1 << 26, MOST_BYTES - sum(map(len, files.values())))
         need(path.is_file() and not path.is_symlink() and path.stat().st_size <= room, f"{name}: missing, or too large")
         files[name] = path.read_bytes()
         need(sha(files[name]).hex() == subject["digest"]["sha256"], f"{name}: not the signed bytes")
@@ -118,9 +125,10 @@ def read_stamp(files, name, message, roots="tsa.pem"):
     try:
         signed = children(children(children(children(children(files[name])[0][1])[1][1])[1][1])[0][1])
         info = children(children(children(children(signed[2][1])[1][1])[0][1])[0][1])
-        moment = next(value for tag, value in info if tag == 0x18).decode()[:14]
+        moment, _, part = next(value for tag, value in info if tag == 0x18).decode("ascii").rstrip("Z").partition(".")
         signature = next(value for tag, value in children(children(signed[-1][1])[0][1]) if tag == 4)
         digest, time = children(info[2][1])[1][1], datetime.strptime(moment, "%Y%m%d%H%M%S").replace(tzinfo=timezone.utc)
+        time += timedelta(microseconds=int(part.ljust(6, "0")[:6]))
     except (IndexError, ValueError, StopIteration): raise Broken(f"{name}: no time stamp") from None
     need(digest == sha(files[message]), f"{name}: stamps something else than {message}")
     print(f"{name}: {time} UTC; verify it: openssl ts -verify -in {name} -data {message} -CAfile {roots}")
@@ -170,7 +178,7 @@ def check_frame(lines, files, claimed, seal, handover):
     need(all(at >= opened - SKEW for at in asked), "transcript.jsonl: asked before its header was stamped or its order drawn")
     if handover:
         same = [handover[name] == head[name] for name in ("claim", "endpoint", "alpha", "number")]
-        same += [value != b"", time_of(handover["made"]) - SKEW <= opened]
+        same += [value != b"", time_of(handover["made"]) - SKEW <= time_of(head["started"])]
         need(all(same), "handover.json: was made for another run, or no beacon drew the order of this one")
     return value, "witnessed" if seal and handover else "stamped" if stamped else f"party evidence{'' if seal else ', unstamped'}"
 # ---- were these the questions ----

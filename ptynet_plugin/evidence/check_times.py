@@ -5,6 +5,7 @@ claim stamped ≤ header stamped ≤ beacon round ≤ first question ... verdict
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +21,9 @@ from ptynet_plugin.evidence.timestamps import verify_stamp
 
 __all__ = ["check_times"]
 
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{3}|\.[0-9]{6})?(Z|[+-][0-9]{2}:[0-9]{2})"
+)
 _FAR_BACK = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -40,16 +44,16 @@ def check_times(
         IntegrityError: With the first link that does not hold.
     """
     head, last = bundle.lines[0], bundle.lines[-1]
-    started = datetime.fromisoformat(head["started"])
+    started = _time(head["started"])
     times = _claims_stamps(bundle, roots, started, now)
     framed = _runs_stamps(bundle, roots, times.get(STAMP, _FAR_BACK))
     opened = max(started, framed.get(BEFORE, _FAR_BACK))
     drawn = _beacon(bundle, opened)
-    asked = [datetime.fromisoformat(line["at"]) for line in bundle.lines if line["entry"] == "question"]
+    asked = [_time(line["at"]) for line in bundle.lines if line["entry"] == "question"]
     first_allowed = max(opened, drawn.published if drawn else opened) - SKEW
     if any(at < first_allowed for at in asked):
         raise IntegrityError("transcript.jsonl: asked before its header was stamped or its order drawn")
-    if AFTER in framed and datetime.fromisoformat(last["finished"]) > framed[AFTER] + SKEW:
+    if AFTER in framed and _time(last["finished"]) > framed[AFTER] + SKEW:
         raise IntegrityError(f"{BEFORE}, {AFTER}: not around the run, whose verdict is later")
     _check_handover(bundle, drawn)
     grade = grade_of(
@@ -58,6 +62,13 @@ def check_times(
     if not grade == last["grade"] == bundle.predicate["grade"]:
         raise IntegrityError(f"transcript.jsonl: calls itself {last['grade']!r}, it is {grade!r}")
     return times | framed, bytes.fromhex(drawn.value) if drawn else b"", grade
+
+
+def _time(text: str) -> datetime:
+    """Read a time as this project writes it: what else Python's versions read as one differs between them."""
+    if _TIME.fullmatch(text) is None:
+        raise IntegrityError(f"{text[:40]!r}: no time with its zone")
+    return datetime.fromisoformat(text)
 
 
 def _claims_stamps(bundle: Bundle, roots: bytes | None, started: datetime, now: datetime | None) -> dict[str, datetime]:
@@ -132,6 +143,5 @@ def _check_handover(bundle: Bundle, drawn: Round | None) -> None:
             raise IntegrityError(f"{HANDED_OVER}: was made for another {name} than {said}")
     if head["number"] != told["number"]:
         raise IntegrityError(f"{HANDED_OVER}: is test {told['number']} of the claim, not {head['number']}")
-    made = datetime.fromisoformat(told["made"])
-    if made - SKEW > datetime.fromisoformat(head["started"]):
+    if _time(told["made"]) - SKEW > _time(head["started"]):
         raise IntegrityError(f"{HANDED_OVER}: made after the run that rests on it")

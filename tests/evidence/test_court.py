@@ -6,19 +6,24 @@ import contextlib
 import hashlib
 import io
 import itertools
+import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.fuzz_bundles import Attempt, attempts_on, disagreement
 from ptynet_plugin.claims import Beacon, Claim, Seal, read_claim, write_claim
+from ptynet_plugin.claims.signing import is_signed_by, sign, signer
 from ptynet_plugin.errors import ClaimError, IntegrityError
 from ptynet_plugin.evidence import check_bundle as alone
 from ptynet_plugin.evidence.beacon import fetch_beacon
 from ptynet_plugin.evidence.checking import check_bundle
 from ptynet_plugin.evidence.der import read_stamp
 from ptynet_plugin.evidence.sealing import seal
+from ptynet_plugin.evidence.tampering import sign_again
 from ptynet_plugin.evidence.timestamps import request_stamp
 from tests.support.authority import Authority
 from tests.support.beacons import beacon_file
@@ -112,3 +117,95 @@ def test_a_beacon_that_answers_without_end_is_cut_off(headers: dict[str, str], b
 def test_an_authority_that_answers_without_end_is_cut_off() -> None:
     with http_server(lambda _: (200, {}, bytes(1 << 21))) as port, pytest.raises(ClaimError, match="longer than"):
         request_stamp(b"message", f"http://127.0.0.1:{port}/", timeout=5)
+
+
+SMALL_ORDER = {
+    "order 1": (1).to_bytes(32, "little"),
+    "order 2": (alone.P - 1).to_bytes(32, "little"),
+    "order 4": bytes(32),
+    "order 8": (2707385501144840649318225287225658788936804267575313519463743609750303021540).to_bytes(32, "little"),
+    "order 1, not in its one form": (alone.P + 1).to_bytes(32, "little"),
+    "order 1, of the wrong sign": (1 | 1 << 255).to_bytes(32, "little"),
+}
+
+
+@pytest.mark.parametrize("kind", SMALL_ORDER)
+def test_no_signature_fits_any_message(kind: str) -> None:
+    """Under such a key R = B, S = 1 signs one message in one to eight: whoever commits to it can say it was another man."""
+    public, signature = SMALL_ORDER[kind], alone.BASE[1].to_bytes(32, "little") + (1).to_bytes(32, "little")
+    identity = (1).to_bytes(32, "little") + bytes(32)
+    for forged in (signature, identity):
+        for number in range(8):
+            message = b"message %d" % number
+            assert not is_signed_by(public.hex(), forged, message)
+            with contextlib.suppress(alone.Broken):
+                assert not alone.is_signed(public, forged, message)
+
+
+@pytest.mark.parametrize("form", [str.upper, lambda text: f"{text} ", lambda text: f"{text[:2]} {text[2:]}"])
+def test_a_key_has_one_form(form: Callable[[str], str]) -> None:
+    signed = sign(SECRET, b"message")
+    assert is_signed_by(signer(SECRET), signed, b"message")
+    assert not is_signed_by(form(signer(SECRET)), signed, b"message")
+
+
+def forged(bundle: Path, folder: Path, change: Callable[[Attempt], object]) -> Path:
+    """An owner's edit, after which everything agrees and is signed again; numbers may have any form."""
+    files = {path.relative_to(bundle).as_posix(): path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
+    attempt = Attempt(files, SECRET)
+    change(attempt)
+    folder.mkdir()
+    attempt.write(folder)
+    return folder
+
+
+def _naive(attempt: Attempt) -> None:
+    for line in attempt.documents["transcript.jsonl"]:
+        for name in ("started", "at", "finished"):
+            if name in line:
+                line[name] = line[name].partition("+")[0]
+
+
+def _head(**changes: Any) -> Callable[[Attempt], object]:
+    return lambda attempt: attempt.documents["transcript.jsonl"][0].update(changes)
+
+
+DISAGREED: dict[str, Callable[[Attempt], object]] = {
+    "a number that is no integer": _head(alpha=1e-9),
+    "an integer that others round": _head(budget=2**60),
+    "not a number": _head(budget=float("nan")),
+    "times without a zone": _naive,
+    "a time that only some Pythons read": _head(started="2026-W01-1T00:00:00+00:00"),
+}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("court")
+    make_bundle(folder / "bundle", folder / "claim", make_questions(symbols=12, reserve=2), budget=2)
+    return folder / "bundle"
+
+
+def test_what_is_written_again_unchanged_stays_valid(plain: Path, tmp_path: Path) -> None:
+    ours, theirs, _ = both(forged(plain, tmp_path / "bundle", lambda attempt: None))
+    assert ours == theirs == check_bundle(plain).verdict
+
+
+@pytest.mark.parametrize("name", DISAGREED)
+def test_what_one_checker_took_both_refuse(plain: Path, tmp_path: Path, name: str) -> None:
+    both_refuse(forged(plain, tmp_path / "bundle", DISAGREED[name]), ".")
+
+
+@pytest.mark.parametrize("depth", [900, 950, 970, 990, 5000])
+def test_nesting_without_end_raises_nothing_but_a_refusal(plain: Path, tmp_path: Path, depth: int) -> None:
+    bundle = forged(plain, tmp_path / "bundle", lambda attempt: None)
+    payload = b'{"extra":' + b"[" * depth + b"]" * depth + b"}"
+    (bundle / "leaves.json").write_bytes(payload)
+    sign_again(bundle, secret=SECRET)
+    both_refuse(bundle, ".")
+
+
+def test_the_checkers_agree_after_any_edits(plain: Path) -> None:
+    """`python -m benchmarks.fuzz_bundles` goes on where this ends."""
+    attempt = attempts_on([plain], SECRET)
+    assert [found for seed in range(40) if (found := disagreement(attempt(random.Random(seed))))] == []

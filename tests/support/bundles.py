@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import shutil
@@ -24,6 +25,7 @@ from ptynet_plugin.evidence import check_bundle as alone
 from ptynet_plugin.evidence import tampering
 from ptynet_plugin.evidence.checking import check_bundle
 from ptynet_plugin.evidence.opening import owner_opens
+from ptynet_plugin.evidence.sealing import seal
 from ptynet_plugin.evidence.timestamps import Authority
 from ptynet_plugin.evidence.writer import BundleWriter
 from ptynet_plugin.images.encode import encode
@@ -35,6 +37,8 @@ from ptynet_plugin.verification.pictures import compress
 from ptynet_plugin.verification.questions import Questions
 from ptynet_plugin.verification.result import VerificationResult
 from ptynet_plugin.verification.runner import run_protocol
+from tests.support.authority import make_authority, serving
+from tests.support.beacons import serving_beacon
 
 KEY = OwnerKey(bytes(range(32)))
 SECRET = KEY.epoch_secret()
@@ -184,3 +188,30 @@ def run_alone(bundle: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     shutil.copy(CHECKER, folder / "check_bundle.py")
     command = [sys.executable, "-I", "-S", "check_bundle.py", str(bundle)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def seed_bundles(folder: Path) -> list[Path]:
+    """Write one small bundle of every kind, for fuzzers: plain, with earlier answers, of copies, of three covers, stamped."""
+    made = [folder / name for name in ("plain", "second", "copies", "covers")]
+    few = make_questions(symbols=12, reserve=2)
+    make_bundle(made[0], folder / "claim", few, budget=4)
+    make_bundle(made[1], folder / "claim", few, budget=3)
+    shares = CopyTerms(positions=16, quick=2, coalition=2)
+    make_bundle(made[2], folder / "of-copies", make_questions(symbols=24, reserve=2, copies=shares), budget=4)
+    make_bundle(made[3], folder / "of-covers", make_questions(symbols=12, reserve=2, covers=3), form="png", budget=12)
+    if shutil.which("openssl") is not None:
+        made.append(_stamped_bundle(folder / "stamped"))
+    return made
+
+
+def _stamped_bundle(folder: Path) -> Path:
+    folder.mkdir()
+    make_authority(folder, "Fuzzed TSA")
+    with contextlib.closing(serving(folder)) as stamping, serving_beacon() as beacon:
+        stamp = next(stamping)
+        roots = stamp.root.read_bytes()
+        write_claim(folder / "claim", make_questions(symbols=12, reserve=2).claim)
+        seal(folder / "claim", stamp.stamp(read_claim(folder / "claim").commitment), roots=roots)
+        questions, authority = make_questions(claim_folder=folder / "claim"), Authority(stamp.url, roots)
+        make_bundle(folder / "bundle", folder / "claim", questions, budget=3, authority=authority, beacon=beacon)
+    return folder / "bundle"
