@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 SHARES, WEIGHTS = [1.0, 0.97, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02], [0.5] + [0.5 / 12] * 12
 FRESH_SUPPORT, EVASION_LEVEL, MOST_BYTES, SKEW, HOUR = 2.0, 1e-3, 1 << 31, timedelta(minutes=5), timedelta(hours=1)
+MOST_OF_A_CLAIM = 3.0  # a claim is never shown at a level above 10^-3, whatever its run was given
 FORMS = {"float32": ("<f", -3e38, 3e38), "float16": ("<e", -65504, 65504), "float64": ("<d", -1e308, 1e308)}
 FORMS.update({"uint8": ("B", -0.5, 255.4), "int8": ("b", -128.5, 127.4)})
 BAD = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, OSError, RecursionError, zlib.error, struct.error)
@@ -283,9 +284,11 @@ def check_verdict(head, questions, outcomes, last, terms, seal):
     need(told == (len(outcomes), sum(outcomes), allowance), "transcript.jsonl: its counts or its allowance")
     for name, value in (("log10_e", whole[-1]), ("log10_p", p), ("log10_p_adjusted", adjusted)):
         need(math.isclose(float(last[name]), value, abs_tol=1e-6), f"transcript.jsonl: its {name} is not that of its answers")
-    print(f"the run: {said}, p = 10^{p:.1f}; adjusted for 2^{allowance} keys: 10^{adjusted:.1f}; the level is 10^{-needed:.1f}")
+    opened, level = min(0.0, -max(0.0, *fresh, 0.0) + allowance * math.log10(2)), min(-needed, -MOST_OF_A_CLAIM)
+    print(f"the run: {said}, p = 10^{p:.1f}; adjusted for 2^{allowance} keys: 10^{adjusted:.1f}; the level is 10^{level:.1f}")
+    print(f"by the opened answers alone: 10^{opened:.1f}; a claim needs both")
     if earlier: print(f"{sum(trial['hit'] is True for trial in earlier)} hits among {len(earlier)} earlier answers {UNOPENED}")
-    return "inconclusive" if said == "shown" and adjusted > 1e-9 - needed else said  # a claim decides on the adjusted value
+    return "inconclusive" if said == "shown" and max(adjusted, opened) > 1e-9 + level else said
 def check(folder):
     """Give the verdict of a valid bundle; raise `Broken` with the first link that does not hold."""
     try:

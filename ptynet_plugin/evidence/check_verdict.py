@@ -1,5 +1,6 @@
 """Does the verdict follow from the answers? Both are recomputed: what the run decided on its raw p-value, and what the claim
-decides on the adjusted one."""
+decides on the adjusted one, of all answers and of the opened ones alone: what earlier runs asked is the claimant's word, and
+may weaken his evidence but not carry it."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from ptynet_plugin.statistics.decision import (
     ALLOWANCE_STAMPED,
     ALLOWANCE_STAMPED_WITH_BEACON,
     ALLOWANCE_UNSTAMPED,
+    MOST_OF_A_CLAIM,
     SequentialTest,
     alpha_of_test,
 )
@@ -36,8 +38,9 @@ class Decision:
         log10_e: Evidence at the end.
         log10_p: Decimal logarithm of the anytime-valid p-value.
         log10_p_adjusted: The same after 2^allowance keys that may have been tried.
+        log10_p_opened: The adjusted p-value of the answers that are opened here, without those of earlier runs.
         allowance: Bits.
-        level: Decimal logarithm of the level that this test may spend.
+        level: Decimal logarithm of the level that this test may spend, at most `MOST_OF_A_CLAIM`.
     """
 
     verdict: str
@@ -45,6 +48,7 @@ class Decision:
     log10_e: float
     log10_p: float
     log10_p_adjusted: float
+    log10_p_opened: float
     allowance: int
     level: float
 
@@ -78,10 +82,12 @@ def check_verdict(bundle: Bundle, outcomes: Outcomes) -> Decision:
             raise IntegrityError(f"transcript.jsonl: its {name} is {value:.6g} by its answers, not {last[name]}")
     if bundle.predicate["verdict"] != last["verdict"]:
         raise IntegrityError("the signed statement: another verdict than the transcript")
-    level = math.log10(alpha)
-    falls_short = last["verdict"] == "shown" and adjusted > level + _ROUNDING
+    level, opened = math.log10(min(alpha, MOST_OF_A_CLAIM)), test.log10_p_of_fresh(allowance)
+    falls_short = last["verdict"] == "shown" and max(adjusted, opened) > level + _ROUNDING
     verdict = "inconclusive" if falls_short else str(last["verdict"])
-    return Decision(verdict, str(last["verdict"]), test.evidence.log10_e, test.log10_p, adjusted, allowance, level)
+    return Decision(
+        verdict, str(last["verdict"]), test.evidence.log10_e, test.log10_p, adjusted, opened, allowance, level
+    )
 
 
 def _check_raw(test: SequentialTest, questions: tuple[dict[str, Any], ...], said: str) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "ALLOWANCE_STAMPED",
     "ALLOWANCE_STAMPED_WITH_BEACON",
     "ALLOWANCE_UNSTAMPED",
+    "MOST_OF_A_CLAIM",
     "FixedLengthTest",
     "SequentialTest",
     "Verdict",
@@ -37,6 +38,9 @@ Verdict = Literal["shown", "not-shown", "inconclusive"]
 ALLOWANCE_STAMPED_WITH_BEACON = 20
 ALLOWANCE_STAMPED = 40
 ALLOWANCE_UNSTAMPED = 64
+
+MOST_OF_A_CLAIM = 1e-3
+"""A claim is never shown at a level above this one, whatever alpha its run was given: p = 0.4 shows nobody anything."""
 
 _FRESH_SUPPORT = 2.0
 """log10 E that the fresh answers alone must reach: what once stood behind an address may have gone."""
@@ -162,6 +166,10 @@ class SequentialTest:
     def log10_p_adjusted(self, allowance: int) -> float:
         """Decimal logarithm of the p-value adjusted for 2^allowance tried keys."""
         return adjust_log10_p(self.log10_p, allowance)
+
+    def log10_p_of_fresh(self, allowance: int) -> float:
+        """The same of this run's answers alone, without those of earlier runs: what a third party can be shown."""
+        return adjust_log10_p(self._fresh.log10_p, allowance)
 
     @property
     def excluded_rate(self) -> float | None:

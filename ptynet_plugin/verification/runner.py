@@ -22,7 +22,7 @@ from ptynet_plugin.errors import ClaimError, Refused
 from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.spec import InputSpec
 from ptynet_plugin.statistics.class_map import ClassMap
-from ptynet_plugin.statistics.decision import SequentialTest
+from ptynet_plugin.statistics.decision import MOST_OF_A_CLAIM, SequentialTest
 from ptynet_plugin.statistics.evasion import EvasionResult, evasion_test
 from ptynet_plugin.verification.asking import SymbolAsker, greet
 from ptynet_plugin.verification.controls import EVASION_LEVEL, refused_pairs
@@ -101,8 +101,8 @@ def run_protocol(
         on_registered: Told once, before the first probe.
         draw_beacon: Called once in the lifetime of a run, between its registration and the drawing of its order; gives the
             octets of a public beacon round after the registration, or nothing.
-        allowance: Bits by which the evidence must exceed what `alpha` needs before the run ends early. The verdict is decided
-            on the raw value all the same.
+        allowance: Bits by which the evidence, of all runs and of this one alone, must exceed what `alpha` needs before the run
+            ends early: a claim is decided so. The verdict is decided on the raw value all the same.
         witness: Handed every question with its exact bytes.
         stop: Asked between questions; True ends the run.
         now: The time, with zone.
@@ -223,10 +223,11 @@ class _Runner:
         return self._result()
 
     def _is_decided(self) -> bool:
-        test, needed = self._test, math.log10(self._run.alpha_spent)
-        if test.verdict != "shown" or test.remaining <= 0:
+        test, allowance = self._test, self._run.allowance
+        if test.verdict != "shown" or test.remaining <= 0 or allowance == 0:
             return test.verdict is not None
-        return test.log10_p_adjusted(self._run.allowance) <= needed
+        needed = math.log10(min(self._run.alpha_spent, MOST_OF_A_CLAIM))
+        return max(test.log10_p_adjusted(allowance), test.log10_p_of_fresh(allowance)) <= needed
 
     def _ask_symbol(self, symbol: int) -> None:
         self._observe(self._asker.ask(symbol))

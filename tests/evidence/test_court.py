@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from benchmarks.fuzz_bundles import Attempt, attempts_on, disagreement
-from ptynet_plugin.claims import Beacon, Claim, Seal, read_claim, write_claim
+from ptynet_plugin.claims import Beacon, Claim, Ledger, Seal, read_claim, write_claim
 from ptynet_plugin.claims.signing import is_signed_by, sign, signer
 from ptynet_plugin.errors import ClaimError, IntegrityError
 from ptynet_plugin.evidence import check_bundle as alone
@@ -209,3 +209,40 @@ def test_the_checkers_agree_after_any_edits(plain: Path) -> None:
     """`python -m benchmarks.fuzz_bundles` goes on where this ends."""
     attempt = attempts_on([plain], SECRET)
     assert [found for seed in range(40) if (found := disagreement(attempt(random.Random(seed))))] == []
+
+
+def test_invented_earlier_hits_show_no_claim(tmp_path: Path) -> None:
+    """Thirty hits that nobody can check, and three that a coin of ten sides gives once in a thousand tries."""
+    questions = make_questions(symbols=48, reserve=4)
+    write_claim(tmp_path / "claim", questions.claim)
+    with Ledger(tmp_path / "claim", digest=questions.claim.digest) as ledger:
+        run = ledger.register("fake://suspect/model", alpha=1e-9, budget=30, started="2026-01-01T00:00:00+00:00")
+        for symbol in questions.order(run.id)[:30]:
+            ledger.ask(run, symbol)
+            ledger.answer(run, symbol, hit=True)
+    assert (
+        make_bundle(tmp_path / "bundle", tmp_path / "claim", questions, budget=3) == "shown"
+    )  # the run believes its ledger
+    ours, theirs, printed = both(tmp_path / "bundle")
+    assert ours == theirs == "inconclusive"
+    found = check_bundle(tmp_path / "bundle").decision
+    assert found.log10_p_adjusted < found.level < found.log10_p_opened == 0.0
+    assert "by the opened answers alone: 10^0.0; a claim needs both" in printed
+
+
+def test_a_second_run_shows_a_claim_by_itself(tmp_path: Path) -> None:
+    questions = make_questions(symbols=60, reserve=4)
+    make_bundle(tmp_path / "first", tmp_path / "claim", questions, budget=4)
+    assert make_bundle(tmp_path / "second", tmp_path / "claim", questions, budget=40) == "shown"
+    ours, theirs, _ = both(tmp_path / "second")
+    assert ours == theirs == "shown"
+    assert check_bundle(tmp_path / "second").symbols == 29  # as many hits as a first run needs
+
+
+def test_a_level_that_shows_nothing_shows_no_claim(tmp_path: Path) -> None:
+    """p = 0.46 after the keys that may have been tried is "within" an alpha of 0.9."""
+    questions = make_questions(symbols=48, reserve=4)
+    assert make_bundle(tmp_path / "bundle", tmp_path / "claim", questions, alpha=0.9, budget=20) == "shown"
+    ours, theirs, _ = both(tmp_path / "bundle")
+    assert ours == theirs == "inconclusive"
+    assert check_bundle(tmp_path / "bundle").decision.level == -3.0

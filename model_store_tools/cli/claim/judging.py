@@ -61,6 +61,9 @@ def _facts(checked: CheckedBundle) -> Iterator[tuple[str, str]]:
         f"p = 10^{found.log10_p_adjusted:.1f} after 2^{found.allowance} keys that may have been tried, {within} the level "
         f"10^{found.level:.1f}: this decides the claim",
     )
+    if found.log10_p_opened > found.log10_p_adjusted:
+        alone = "within" if found.log10_p_opened <= found.level + 1e-9 else "NOT within"
+        yield "opened", f"p = 10^{found.log10_p_opened:.1f} by the opened answers alone, {alone} the level: and this"
     yield "grade", checked.grade
     if checked.witness is not None:
         yield "witness", checked.witness
