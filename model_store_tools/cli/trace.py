@@ -167,6 +167,7 @@ def _ask(  # noqa: PLR0917
 
     digest = tables.claim.digest
     with Ledger(folder, digest=digest) as ledger, _progress() as on_step, patient_interrupt() as stop:
+        ledger.require_level(limits.fwer, of_trace=True)  # before the trace gets a number
         number = registry.begin_trace(digest, endpoint=suspect.info().identity, above=ledger.history.traces)
         result = trace_endpoint(
             suspect,
@@ -199,6 +200,7 @@ def _read(
     found = find_table(constants, code_words(secret, symbols=design.symbols, bits=design.bits))
     digest = tables.claim.digest
     with Ledger(folder, digest=digest) as ledger:
+        ledger.require_level(limits.fwer, of_trace=True)
         number = registry.begin_trace(digest, endpoint=f"file {path.name}", above=ledger.history.traces)
         ledger.trace(number, subject=f"file {path.name}")
     if found is None:

@@ -146,6 +146,11 @@ class History:
         """The highest number that a trace of the claim bears here, 0 where there was none; whichever registry gave it."""
         return self._traces
 
+    def level(self, *, of_traces: bool) -> float | None:
+        """Give the level that all tests of the claim share, or all its traces: that of the first; None before it."""
+        lines = (run for run in self._runs.values() if ("trace" in run["facts"]) == of_traces)
+        return next((float(run["alpha"]) for run in lines), None)
+
     def is_finished(self, run_id: str) -> bool:
         """Tell whether the run was brought to a verdict."""
         return run_id in self._finished

@@ -90,12 +90,33 @@ class Ledger:
             budget: Most symbols it will ask.
             started: Time in ISO 8601 with zone.
             **facts: What else is fixed now: class map, beacon, kind of run. Values with a JSON form.
+
+        Raises:
+            ClaimError: As `require_level`.
         """
+        self.require_level(alpha, of_trace="trace" in facts)
         run_id = secrets.token_hex(16)
         number = self.history.number_for(endpoint)
         line = {"kind": "run", "run": run_id, "endpoint": endpoint, "number": number, "alpha": alpha}
         self._append({**line, "budget": budget, "started": started, "facts": facts})
         return self.history.run(run_id)
+
+    def require_level(self, alpha: float, *, of_trace: bool = False) -> None:
+        """Refuse a larger level than the claim's first test had, or its first trace.
+
+        The tests share that level as 6 alpha / (pi^2 i^2), which sums to alpha only where nobody raises it after having seen
+        answers.
+
+        Raises:
+            ClaimError: It is larger.
+        """
+        first = self.history.level(of_traces=of_trace)
+        if first is not None and alpha > first:
+            what, flag = ("trace", "--fwer") if of_trace else ("test", "--alpha")
+            raise ClaimError(
+                f"{self.path}: the claim's first {what} was registered at the level {first:g}, which all of them share; {flag} "
+                f"{alpha:g} would raise it after answers were seen: give {flag} {first:g} or less"
+            )
 
     def resume(self, run_id: str) -> Run:
         """Give a run that was registered before, with what it asked already.

@@ -269,3 +269,24 @@ def test_lines_of_an_adversary_are_refused_with_their_number(folder: Path, diges
     (folder / "ledger.jsonl").write_text(json.dumps(chained) + "\n")
     with pytest.raises(ClaimError, match="line 1: "):
         read_history(folder, digest=digest)
+
+
+LEVELS = "5a" * 32
+
+
+def test_a_level_is_never_raised_after_answers_were_seen(tmp_path: Path) -> None:
+    """With p = 10^-7 in hand, 10^-6 would be chosen: the parts of all tests then sum to more than anyone was promised."""
+    with Ledger(tmp_path, digest=LEVELS) as ledger:
+        ledger.register(HERE, alpha=1e-9, budget=9, started="now")
+        for endpoint in (HERE, "elsewhere"):
+            with pytest.raises(
+                ClaimError, match=r"first test was registered at the level 1e-09.*--alpha 1e-09 or less"
+            ):
+                ledger.register(endpoint, alpha=1e-6, budget=9, started="now")
+        ledger.register(HERE, alpha=1e-12, budget=9, started="now")
+        ledger.register(HERE, alpha=1e-9, budget=9, started="now")
+        ledger.register(HERE, alpha=1e-6, budget=9, started="now", trace=1)
+        with pytest.raises(ClaimError, match=r"first trace was registered at the level 1e-06.*--fwer 1e-06 or less"):
+            ledger.register(HERE, alpha=1e-3, budget=9, started="now", trace=2)
+    with Ledger(tmp_path, digest=LEVELS) as ledger, pytest.raises(ClaimError, match="first test"):
+        ledger.register(HERE, alpha=0.5, budget=9, started="now")
