@@ -93,7 +93,7 @@ def test_claims_for_copies_show_ownership_by_pairs_or_by_single_labels(
 
 
 def test_a_second_run_continues_the_first_and_opens_other_leaves(tmp_path: Path) -> None:
-    questions = make_questions()
+    questions = make_questions(symbols=72)  # a claim is shown by the opened answers of each alone
     make_bundle(tmp_path / "one", tmp_path / "claim", questions)
     make_bundle(tmp_path / "two", tmp_path / "claim", questions)
     for name in ("one", "two"):
