@@ -79,6 +79,10 @@ def embed_sparingly(
     for _ in range(ROUNDS):
         marked = embed_jointly(weights, mark, margin=margins, moments=moments, gains=gains, transposed=transposed)
         left = np.min([signed_sums([damage(value) for value in marked.values()], mark) for damage in tried], axis=0)
+        if not np.isfinite(left).all():
+            raise UsageError(
+                "the smallest change could not be solved for; leave out gains or moments, or use mark_model"
+            )
         close = left < ROOM
         if not close.any():
             return marked, margins

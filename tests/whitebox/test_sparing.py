@@ -13,6 +13,7 @@ from model_store_tools.extraction.gains import layer_gains
 from ptynet_plugin.errors import TargetError, UsageError
 from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.spec import InputSpec
+from ptynet_plugin.whitebox import sparing
 from ptynet_plugin.whitebox.mark import weight_mark
 from ptynet_plugin.whitebox.model import mark_model, scan
 from ptynet_plugin.whitebox.several import embed_jointly, read_jointly
@@ -67,6 +68,12 @@ def test_gains_that_do_not_fit_are_refused(gains: dict[str, float], message: str
 def test_what_cannot_be_survived_is_told() -> None:
     with pytest.raises(UsageError, match="256 of 256 bits do not survive these damages"):
         embed_sparingly(weights(), MARK, damages=[lambda value: 0 * value])
+
+
+def test_a_change_that_could_not_be_solved_for_is_never_handed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparing, "signed_sums", lambda *_: np.full(256, np.nan))
+    with pytest.raises(UsageError, match="the smallest change could not be solved for; leave out gains or moments"):
+        embed_sparingly(weights(), MARK)
 
 
 def network(path: Path) -> onnx.ModelProto:
