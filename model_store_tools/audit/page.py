@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from itertools import groupby
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from model_store_tools.audit.audit import Audit
@@ -13,6 +12,7 @@ from model_store_tools.audit.contract import Heading
 from model_store_tools.audit.plots import survival_plot, time_plot
 from model_store_tools.audit.suite import Row
 from ptynet_plugin import __version__
+from ptynet_plugin.pages import page_template
 
 __all__ = ["HEADING_TITLES", "RESULT_WORDS", "render_audit"]
 
@@ -34,19 +34,12 @@ RESULT_WORDS = {
 
 def render_audit(audit: Audit) -> str:
     """Render."""
-    environment = Environment(
-        loader=PackageLoader("model_store_tools.audit"),
-        autoescape=select_autoescape(),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     groups = [
         (HEADING_TITLES[heading], [_shown(row) for row in rows])
         for heading, rows in groupby(audit.rows, key=lambda row: row.heading)
     ]
     won = [row for row in audit.rows if row.result == "mark-lost"]
-    return environment.get_template("audit.html").render(
+    return page_template("model_store_tools.audit", "audit.html").render(
         audit=audit,
         price=_price(audit),
         groups=groups,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
 from model_store_tools.certificates.certificate import Certificate
 from model_store_tools.certificates.countersignature import Countersignature
 from model_store_tools.certificates.power import power_rows
 from ptynet_plugin import __version__
+from ptynet_plugin.pages import page_template
 
 __all__ = ["render_certificate"]
 
@@ -19,15 +18,8 @@ def render_certificate(certificate: Certificate, countersignature: Countersignat
         certificate: What to show.
         countersignature: The customer's, where there is one.
     """
-    environment = Environment(
-        loader=PackageLoader("model_store_tools.certificates"),
-        autoescape=select_autoescape(default=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     facts = certificate.facts
-    return environment.get_template("certificate.html").render(
+    return page_template("model_store_tools.certificates", "certificate.html").render(
         version=__version__,
         certificate=certificate,
         facts=facts,

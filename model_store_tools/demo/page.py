@@ -6,13 +6,13 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from model_store_tools.demo.story import Chapter, Story, Suspicion
 from ptynet_plugin import __version__
 from ptynet_plugin.images.probes import ProbeMaker
 from ptynet_plugin.images.resize import resize
+from ptynet_plugin.pages import page_template
 from ptynet_plugin.verification.curve import evidence_curve
 from ptynet_plugin.verification.endpoint import Picture
 from ptynet_plugin.verification.pictures import compress
@@ -35,15 +35,12 @@ def write_page(story: Story, path: Path) -> Path:
     Returns:
         `path`.
     """
-    environment = Environment(
-        loader=PackageLoader("model_store_tools.demo"), autoescape=select_autoescape(), undefined=StrictUndefined
-    )
     for chapter in story.chapters:
         for number, suspicion in enumerate(chapter.suspicions, start=1):
             detail = path.parent / _link(chapter, number)
             detail.parent.mkdir(exist_ok=True)
             detail.write_text(render_report(suspicion.result, Questions(story.claim, suspicion.key)), encoding="utf-8")
-    path.write_text(environment.get_template("report.html").render(_content(story)), encoding="utf-8")
+    path.write_text(page_template("model_store_tools.demo", "report.html").render(_content(story)), encoding="utf-8")
     return path
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from ptynet_plugin import __version__
+from ptynet_plugin.pages import page_template
 from ptynet_plugin.tracing.plot import evidence_of_copies
 from ptynet_plugin.tracing.reading import bits_as_text
 from ptynet_plugin.tracing.result import CopyFacts, TraceResult
@@ -54,14 +54,7 @@ def render_trace(result: TraceResult, facts: Mapping[int, CopyFacts]) -> str:
     Returns:
         HTML, complete in itself.
     """
-    environment = Environment(
-        loader=PackageLoader("ptynet_plugin.tracing"),
-        autoescape=select_autoescape(default=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("trace.html").render(_content(result, facts))
+    return page_template("ptynet_plugin.tracing", "trace.html").render(_content(result, facts))
 
 
 def _content(result: TraceResult, facts: Mapping[int, CopyFacts]) -> dict[str, Any]:

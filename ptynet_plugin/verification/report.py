@@ -11,10 +11,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from ptynet_plugin import __version__
+from ptynet_plugin.pages import page_template
 from ptynet_plugin.verification.curve import evidence_curve, superscript
 from ptynet_plugin.verification.pictures import compress
 from ptynet_plugin.verification.questions import Questions
@@ -67,14 +67,7 @@ def render_report(result: VerificationResult, questions: Questions) -> str:
     Returns:
         HTML, complete in itself.
     """
-    environment = Environment(
-        loader=PackageLoader("ptynet_plugin.verification"),
-        autoescape=select_autoescape(default=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html").render(_content(result, questions))
+    return page_template("ptynet_plugin.verification", "report.html").render(_content(result, questions))
 
 
 def _content(result: VerificationResult, questions: Questions) -> dict[str, Any]:
