@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import traceback
@@ -21,6 +22,8 @@ EXIT_OK = 0
 EXIT_NOT_SHOWN = 1
 EXIT_FAILED = 2
 EXIT_INCONCLUSIVE = 3
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 EXIT_BY_VERDICT = {
     "shown": EXIT_OK,
     "not-shown": EXIT_NOT_SHOWN,
@@ -72,6 +75,8 @@ def _unexpected(error: Exception) -> str:
         traceback.print_exception(error)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"  # the disk said no: that is no defect
+    if isinstance(error, OSError) and error.errno in FULL and error.strerror:
+        return f"{error.strerror}: the disk or a limit on it is full; free some space and run again"
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].name}, line {frames[-1].lineno}" if frames else "an unknown place"
     return (

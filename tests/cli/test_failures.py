@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,14 @@ def test_a_disk_that_says_no_is_no_defect(tmp_path: Path) -> None:
         (tmp_path / "absent" / "file").write_text("x")
 
     assert said(verb) == (2, f"ptynet: {tmp_path}/absent/file: No such file or directory\n")
+
+
+def test_a_full_disk_that_names_no_file_is_no_defect_either() -> None:
+    def verb() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    told = "No space left on device: the disk or a limit on it is full; free some space and run again"
+    assert said(verb) == (2, f"ptynet: {told}\n")
 
 
 def test_anything_else_unforeseen_is_called_a_defect_and_exits_2() -> None:
