@@ -59,8 +59,10 @@ class OpenVinoEngine:
     def __init__(self, model: Path, spec: InputSpec, *, batch: int) -> None:
         import openvino  # noqa: PLC0415 -- optional; who made the file has it
 
-        self._spec, self._batch = spec, batch
+        self._spec = spec
         self._model = openvino.compile_model(str(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        rows = self._model.input(0).partial_shape[0]
+        self._batch = rows.get_length() if rows.is_static else batch
         self.name = f"openvino {openvino.__version__}"
 
     def scores(self, pictures: NDArray[np.uint8]) -> NDArray[Any]:

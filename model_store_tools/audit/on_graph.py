@@ -86,6 +86,7 @@ def _with_initializers(model: ModelProto) -> ModelProto:
         if node.op_type == "Constant" and values:
             model.graph.initializer.append(values[0])
             model.graph.initializer[-1].name = node.output[0]
+            model.ir_version = max(model.ir_version, 4)
         else:
             left.append(node)
     _fill(model.graph.node, left)
@@ -192,7 +193,10 @@ def tidied(model: ModelProto) -> ModelProto:
     made = ModelProto()
     made.CopyFrom(model)
     _fill(made.graph.node, reversed(kept))
+    weights = {tensor.name for tensor in model.graph.initializer}
     _fill(made.graph.initializer, [tensor for tensor in model.graph.initializer if tensor.name in needed])
+    # up to version 3 of the format inputs name the weights as well: one without its weights would have to be fed
+    _fill(made.graph.input, [entry for entry in model.graph.input if entry.name in needed or entry.name not in weights])
     del made.graph.value_info[:]
     return made
 

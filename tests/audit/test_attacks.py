@@ -87,7 +87,8 @@ def test_the_cut_serves_the_bare_targets_bytes(audit_case: AuditCase, scratch: P
 
 
 @pytest.mark.parametrize(
-    "first", ["fp16", "int8, static QDQ", "onnxruntime optimiser, all", "weights in Constant nodes"]
+    "first",
+    ["fp16", "int8, static QDQ", "onnxruntime optimiser, all", "weights in Constant nodes", "weights among inputs"],
 )
 def test_what_was_converted_before_is_cut_as_well(first: str, audit_case: AuditCase, scratch: Path) -> None:
     """Half precision adds nodes at the end of the list and tensors of another type; neither saves the branch."""
@@ -95,6 +96,8 @@ def test_what_was_converted_before_is_cut_as_well(first: str, audit_case: AuditC
     converted.mkdir()
     if first == "weights in Constant nodes":
         made = with_constant_nodes(audit_case.artefact, converted)
+    elif first == "weights among inputs":
+        made = with_weights_among_inputs(audit_case.artefact, converted)
     else:
         made = BY_NAME[first].run(audit_case.artefact, audit_case.shares.thief, folder=converted, seed=0).artefact
     cut = BY_NAME["cut branch"].run(made, audit_case.shares.thief, folder=scratch, seed=0)
@@ -104,6 +107,16 @@ def test_what_was_converted_before_is_cut_as_well(first: str, audit_case: AuditC
     pictures = audit_case.shares.held_out.pictures
     wanted = open_engine(made).scores(pictures).argmax(axis=1)
     assert np.mean(open_engine(cut.artefact).scores(pictures).argmax(axis=1) == wanted) >= 0.95
+
+
+def with_weights_among_inputs(artefact: Artefact, folder: Path) -> Artefact:
+    """The same model as version 3 of the format wrote it: every initializer is an input too."""
+    model = onnx.load(artefact.model)
+    model.graph.input.extend(
+        helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims) for tensor in model.graph.initializer
+    )
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    return artefact.with_model(folder / "model.onnx")
 
 
 def with_constant_nodes(artefact: Artefact, folder: Path) -> Artefact:

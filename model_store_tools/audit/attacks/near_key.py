@@ -31,7 +31,7 @@ def search(stolen: Artefact, share: Share, *, folder: Path, seed: int, keys: int
 
     Args:
         stolen: What was stolen.
-        share: Not used: a key brings its own covers.
+        share: One picture, to tell flags from masks; a key brings its own covers.
         folder: Not used.
         seed: Draws the keys.
         keys: How many.
@@ -40,6 +40,8 @@ def search(stolen: Artefact, share: Share, *, folder: Path, seed: int, keys: int
     kinds = element_types(model)
     made = [name for node in model.graph.node for name in node.output]
     flags = [name for name in made if kinds.get(name) == TensorProto.BOOL]
+    one = share.first(1).pictures
+    flags = [name for name, value in next(values_on(stolen, model, flags, one), {}).items() if value.size == 1]
     if not flags:
         raise AttackRefused("no tensor of the graph says whether PTYNet spoke")
     color: Color = "GRAY" if stolen.spec.color == "GRAY" else "RGB"

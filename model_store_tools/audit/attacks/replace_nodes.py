@@ -18,7 +18,6 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from model_store_tools.audit.contract import Artefact, Attack, AttackRefused, Outcome, Share
 from model_store_tools.audit.on_graph import add_constant, insert_after, load_graph, session_of, values_on, write_graph
-from ptynet_plugin.images.encode import encode
 
 __all__ = ["ATTACKS"]
 
@@ -69,10 +68,11 @@ def replace(
 def _nodes(stolen: Artefact, model: ModelProto, share: Share) -> list[_Node]:
     output = model.graph.output[0].name
     names = [name for node in model.graph.node for name in node.output if name and name != output]
+    least = 1 if session_of(model).get_inputs()[0].shape[0] == 1 else 2
     found: dict[str, _Running] = {}
     for batch in values_on(stolen, model, names, share.pictures):
         for name, value in batch.items():
-            if value.ndim >= 2 and len(value) > 1 and value.dtype.kind in NUMBERS:
+            if value.ndim >= 2 and len(value) >= least and value.dtype.kind in NUMBERS:
                 found.setdefault(name, _Running(value[:1])).see(value)
     return [_Node(name, running.mean, running.constant) for name, running in found.items()]
 
@@ -99,9 +99,9 @@ class _Running:
 
 
 def _top(stolen: Artefact, model: ModelProto, share: Share) -> Value:
-    session, output = session_of(model), stolen.spec.scores or model.graph.output[0].name
-    pixels = encode(share.pictures, stolen.spec)
-    return np.asarray(session.run([output], {session.get_inputs()[0].name: pixels})[0].argmax(axis=1))
+    output = stolen.spec.scores or model.graph.output[0].name
+    answers = [batch[output] for batch in values_on(stolen, model, [output], share.pictures)]
+    return np.asarray(np.concatenate(answers).argmax(axis=1))
 
 
 def _agreed(

@@ -33,6 +33,9 @@ def to_torchscript(stolen: Artefact, share: Share, *, folder: Path, seed: int) -
     module = OnnxModule(stolen.model).eval()
     if len(onnx.load(str(stolen.model), load_external_data=False).graph.output) > 1:
         raise AttackRefused("the model has several outputs; a traced module answers the first alone")
+    rows = onnx.load(str(stolen.model), load_external_data=False).graph.input[0].type.tensor_type.shape.dim[0].dim_value
+    if rows == 1:
+        raise AttackRefused("the graph reads one picture at a time, a trace of it is asked for several at once")
     pixels = torch.from_numpy(encode(share.first(EXAMPLE).pictures, stolen.spec))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # shapes and tables become constants of the trace, which is meant
