@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import hadamard
+from scipy.linalg.lapack import dpotrf
 from scipy.sparse.linalg import LinearOperator, cg
 
 from ptynet_plugin.errors import UsageError
@@ -27,6 +28,10 @@ Floats = NDArray[np.float64]
 ROWS = 256
 FEWEST_WEIGHTS = 2048
 """Below this, 256 numbers cannot be moved without moving most of the tensor."""
+
+LEAST_INDEPENDENCE = 0.01
+"""Least eigenvalue of the directions' scalar products: rows of a Walsh-Hadamard matrix are orthogonal, but cut to as many columns
+as there are weights some are nearly sums of others, and no change could move their numbers apart."""
 
 FACTOR = 256
 SOLVER_TOLERANCE = 1e-10
@@ -51,7 +56,7 @@ class Projection:
             )
         stream = KeyStream(secret, "whitebox-projection/v1", size)
         self.size, self.padded = size, 1 << (size - 1).bit_length()
-        self.rows = _distinct(stream, self.padded)
+        self.rows = _independent(stream, size, self.padded)
         self.signs = stream.bits(size).astype(np.int8) * 2 - 1
 
     def forward(self, weights: NDArray[np.floating]) -> Floats:
@@ -128,11 +133,44 @@ def _unchanged(values: Floats) -> Floats:
     return values
 
 
-def _distinct(stream: KeyStream, bound: int) -> NDArray[np.int64]:
-    """Draw 256 different rows, in the order they come."""
+def _independent(stream: KeyStream, size: int, padded: int) -> NDArray[np.int64]:
+    """Draw 256 different rows, in the order they come, without those that the rows before them nearly give."""
     drawn: NDArray[np.int64] = np.empty(0, np.int64)
-    while len(drawn) < ROWS:
-        drawn = np.concatenate([drawn, stream.integers(bound, ROWS)])
-        _, first = np.unique(drawn, return_index=True)
-        drawn = drawn[np.sort(first)]
-    return drawn[:ROWS]
+    while True:
+        while len(drawn) < ROWS:
+            drawn = np.concatenate([drawn, stream.integers(padded, ROWS)])
+            _, first = np.unique(drawn, return_index=True)
+            drawn = drawn[np.sort(first)]
+        products = _scalar_products(drawn[:ROWS], size)
+        if np.abs(products).sum(axis=0).max() < 2 - LEAST_INDEPENDENCE:  # Gershgorin: the diagonal outweighs the rest
+            return drawn[:ROWS]
+        _, dependent = dpotrf(products - LEAST_INDEPENDENCE * np.eye(ROWS), lower=1)
+        if dependent == 0:
+            return drawn[:ROWS]
+        drawn = np.delete(drawn, dependent - 1)  # the order of the first leading minor that is not positive
+
+
+def _scalar_products(rows: NDArray[np.int64], size: int) -> Floats:
+    """Multiply rows of a Walsh-Hadamard matrix, cut to `size` columns, with each other: shape (256, 256), diagonal 1.
+
+    Two rows differ in sign at column c where their indices' difference (exclusive or) and c share an odd number of bits. Over
+    2^p columns from a multiple of 2^p on that adds up to 0, or to 2^p of one sign where the difference's lowest p bits are 0.
+    """
+    apart, products = rows[:, None] ^ rows[None, :], np.zeros((ROWS, ROWS))
+    alike = np.nonzero(apart & ((size & -size) - 1) == 0)  # all others are orthogonal
+    some, start = apart[alike], 0
+    total = np.zeros_like(some)
+    for power in reversed(range(size.bit_length())):
+        if size >> power & 1:
+            signs = 1 - 2 * _parity(some & start)
+            total += np.where(some & ((1 << power) - 1), 0, signs << power)
+            start += 1 << power
+    products[alike] = total / size
+    return products
+
+
+def _parity(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Tell of each number whether it has an odd number of bits: 1 or 0."""
+    for shift in (32, 16, 8, 4, 2, 1):
+        values = values ^ values >> shift
+    return values & 1
