@@ -1,23 +1,19 @@
 #!/usr/bin/env python3
 """Check an evidence bundle with the Python standard library alone: python3 check_bundle.py BUNDLE
 
-It recomputes everything from the bundle's bytes: signatures, file hashes, commitment, leaves, labels, order, requests, chain,
-statistics, grade. Time stamps are read here and verified by the openssl commands that it prints. Exit 0: valid, and the claim
-is shown. 1: broken (the first broken link is named), or valid and not shown. 3: valid and neither. `check`, at the end, leads.
+It recomputes everything; time stamps are read here, and verified by the openssl commands it prints. `check`, at the end, leads.
+Exit 0: valid, and the claim is shown. 1: broken (the first broken link is named), or valid and not shown. 3: valid and neither.
 """
-
 import base64, hashlib, hmac, itertools, json, math, re, struct, sys, zlib
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 SHARES, WEIGHTS = [1.0, 0.97, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02], [0.5] + [0.5 / 12] * 12
 FRESH_SUPPORT, EVASION_LEVEL, MOST_BYTES, SKEW, HOUR = 2.0, 1e-3, 1 << 31, timedelta(minutes=5), timedelta(hours=1)
-MOST_OF_A_CLAIM = 3.0  # a claim is never shown at a level above 10^-3, whatever its run was given
 FORMS = {"float32": ("<f", -3e38, 3e38), "float16": ("<e", -65504, 65504), "float64": ("<d", -1e308, 1e308)}
 FORMS.update({"uint8": ("B", -0.5, 255.4), "int8": ("b", -128.5, 127.4)})
 BAD = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, OSError, RecursionError, zlib.error, struct.error)
 EXITS = {"shown": 0, "not-shown": 1, "inconclusive": 3, "evasion-suspected": 3}
 NAME, IN_TOTO = r"[a-z]+/[0-9]+(-[0-9]+)?|[a-z0-9-]+\.[a-z]+", "application/vnd.in-toto+json"
-UNOPENED = "count in the evidence on the claimant's word: their leaves are not opened"
 TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{3}|\.[0-9]{6})?(Z|[+-][0-9]{2}:[0-9]{2})"
 ROUND = {"source": str, "round": int, "value": str, "signature": str, "genesis_time": int, "period": int}
 class Broken(Exception): """The first link that does not hold."""
@@ -28,9 +24,7 @@ def sha(*octets): return hashlib.sha256(b"".join(octets)).digest()
 def time_of(text):
     need(re.fullmatch(TIME, text), f"{text[:40]!r}: no time with its zone")
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
-def whole(text):
-    need(re.fullmatch("-?[0-9]{1,16}", text) and abs(int(text)) < 2**53, f"the number {text[:40]}: no integer below 2^53")
-    return int(text)
+def whole(n): return int(n) if re.fullmatch("-?[0-9]{1,16}", n) and abs(int(n)) < 2**53 else need(0, f"{n[:40]}: not below 2^53")
 def canonical(value): return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 def parse(octets, name):
     value = json.loads(octets, parse_float=whole, parse_constant=whole, parse_int=whole)
@@ -50,8 +44,7 @@ def times(scalar, point):
     for bit in bin(scalar)[2:]: total = add(add(total, total), point) if bit == "1" else add(total, total)
     return total
 def point(octets):
-    y = int.from_bytes(octets, "little")
-    sign, y = y >> 255, y & (2**255 - 1)
+    sign, y = divmod(int.from_bytes(octets, "little"), 2**255)
     square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
     x = pow(square, (P + 3) // 8, P)
     x = x if (x * x - square) % P == 0 else x * pow(2, (P - 1) // 4, P) % P
@@ -64,8 +57,7 @@ def is_signed(public, signature, message):
     hashed = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % Q
     return times(scalar, BASE) == add(point(signature[:32]), times(hashed, point(public)))
 # ---- what was signed, and what was committed to ----
-def open_envelope(octets, name, about):
-    """The signed statement in a DSSE envelope, and the public key that signed it."""
+def open_envelope(octets, name, about):  # the signed statement in a DSSE envelope, and the public key that signed it
     envelope = json.loads(octets)
     payload, entry = base64.b64decode(envelope["payload"], validate=True), envelope["signatures"][0]
     signature, public = base64.b64decode(entry["sig"], validate=True), bytes.fromhex(entry["keyid"])
@@ -81,8 +73,7 @@ def read_files(folder):
     (statement, signer), files = open_envelope((folder / "envelope.json").read_bytes(), "envelope.json", "evidence"), {}
     for name, subject in ((each["name"], each) for each in statement["subject"]):
         need(re.fullmatch(NAME, name), f"{name[:80]!r}: a name no bundle has")
-        path = folder / name
-        room = min(1 << 26, MOST_BYTES - sum(map(len, files.values())))
+        path, room = folder / name, min(1 << 26, MOST_BYTES - sum(map(len, files.values())))
         need(path.is_file() and not path.is_symlink() and path.stat().st_size <= room, f"{name}: missing, or too large")
         files[name] = path.read_bytes()
         need(sha(files[name]).hex() == subject["digest"]["sha256"], f"{name}: not the signed bytes")
@@ -134,18 +125,15 @@ def read_stamp(files, name, message, roots="tsa.pem"):
     need(digest == sha(files[message]), f"{name}: stamps something else than {message}")
     print(f"{name}: {time} UTC; verify it: openssl ts -verify -in {name} -data {message} -CAfile {roots}")
     return time, signature
-def check_round(drawn, where, earliest):
-    """A beacon round's octets and its time, of the hour after a moment: nobody knew it before, or had many to choose from."""
-    need({name: type(value) for name, value in drawn.items()} == ROUND, f"{where}: no beacon round")
+def check_round(drawn, where, earliest):  # its octets and time: of the hour after, so not known before, and few to choose from
     value, signature = bytes.fromhex(drawn["value"]), bytes.fromhex(drawn["signature"])
     due = datetime.fromtimestamp(drawn["genesis_time"] + (drawn["round"] - 1) * drawn["period"], timezone.utc)
-    possible = value and min(drawn["round"], drawn["period"]) > 0 and due.year >= 2000
-    need(possible and (not signature or sha(signature) == value), f"{where}: no beacon round")
+    possible = value and value == (sha(signature) if signature else value) and min(drawn["round"], drawn["period"]) > 0
+    need(possible and due.year >= 2000 and {n: type(told) for n, told in drawn.items()} == ROUND, f"{where}: no beacon round")
     need(earliest <= due <= earliest + HOUR, f"{where}: a beacon round not of the hour after what it must follow")
     print(f"{where}: drawn by round {drawn['round']} of {drawn['source']}, due {due}, {drawn['value']}: look it up")
     return value, due
-def check_stamps(files, digest, seal, started):
-    """The time of the claim's stamp, and the salt that its labels are drawn with."""
+def check_stamps(files, digest, seal, started):  # the time of the claim's stamp, and the salt of its labels
     need((seal is None) == ("stamp.tsr" not in files), "stamp.tsr: the seal and the stamp do not belong together")
     if "binding.json" in files:
         bound, stamp = check_opened(files, "binding-opened.json", "binding.json"), seal and sha(files["stamp.tsr"]).hex()
@@ -158,12 +146,10 @@ def check_stamps(files, digest, seal, started):
         need(check_round(seal["beacon"], "opened.json", time)[1] <= started, "opened.json: a beacon round of after the run")
     if "binding.tsr" in files: need(time <= read_stamp(files, "binding.tsr", "binding.json")[0], "binding.tsr: before stamp.tsr")
     for name in (name for name in files if re.fullmatch(r"renewal-[0-9]+\.tsr", name)):
-        renewed = parse(files[name[:-3] + "json"], name)["stamps"]
-        same = all(sha(files[other]).hex() == hashed for other, hashed in renewed.items())
+        same = all(sha(files[each]).hex() == hashed for each, hashed in parse(files[name[:-3] + "json"], name)["stamps"].items())
         need(same and read_stamp(files, name, name[:-3] + "json")[0] >= time, f"{name}: does not renew the stamps before it")
     return time, sha(encode("salt/v1", digest, signature, bytes.fromhex(seal["beacon"]["value"]) if seal["beacon"] else b""))
-def check_frame(lines, files, claimed, seal, handover):
-    """The beacon octets that draw the order, and the grade: which stamps, which beacon and which hand-over frame the run."""
+def check_frame(lines, files, claimed, seal, handover):  # the octets that draw the order, and the grade by what frames the run
     head, last, opened, value, stamped = lines[0], lines[-1], time_of(lines[0]["started"]), b"", "before.tsr" in files
     need(files.get("run.json") == canonical(head), "run.json: not the header of the transcript")
     need(stamped == ("after.tsr" in files) and (seal or not stamped), "before.tsr: without its counterpart")
@@ -173,8 +159,7 @@ def check_frame(lines, files, claimed, seal, handover):
         need(claimed <= before <= after >= time_of(last["finished"]) - SKEW, "before.tsr, after.tsr: not around the run")
         opened = max(opened, before)
     for line in (line for line in lines[1:2] if line["entry"] == "beacon"):
-        drawn = {name: line[name] for name in set(line) - {"entry", "previous"}}
-        value, opened = check_round(drawn, "transcript.jsonl, line 2", opened)
+        value, opened = check_round({n: line[n] for n in set(line) - {"entry", "previous"}}, "transcript.jsonl, line 2", opened)
     asked = [time_of(line["at"]) for line in lines if line["entry"] == "question"]
     need(all(at >= opened - SKEW for at in asked), "transcript.jsonl: asked before its header was stamped or its order drawn")
     if handover:
@@ -192,16 +177,14 @@ def check_leaf(entry, symbol, terms, files):
         if place ^ 1 < width: node = sha(b"\1", proof.pop(0), node) if place & 1 else sha(b"\1", node, proof.pop(0))
         place, width = place // 2, (width + 1) // 2
     need(not proof and node.hex() == terms["root"], f"symbol {symbol}: its pictures are not the committed ones")
-def labels_of(nonce, salt, terms, symbol):
-    """The label of a symbol, or its two, drawn from 64-bit words by rejection."""
+def labels_of(nonce, salt, terms, symbol):  # or its two, drawn from 64-bit words by rejection
     purpose = "label-pair/v1" if terms["pairs"] else "label/v1", salt, terms["target"], terms["classes"], symbol
     blocks = (hmac.new(nonce, encode(*purpose, counter), "sha256").digest() for counter in itertools.count())
     words = (int.from_bytes(block[at : at + 8], "big") for block in blocks for at in range(0, 32, 8))
     def below(limit): return next(word for word in words if word < 2**64 - 2**64 % limit) % limit
     labels = [below(terms["classes"])] + [below(terms["classes"] - 1) for _ in range(terms["pairs"])]
     return labels[:1] + [other + (other >= labels[0]) for other in labels[1:]]
-def tensors(pixels, channels, spec):
-    """The picture as a model may read it, in every number format and layout, the spec's own first."""
+def tensors(pixels, channels, spec):  # the picture in every number format and layout a model may read, the spec's own first
     count, mean, std, scale = 1 if spec["color"] == "GRAY" else 3, spec.get("mean"), spec.get("std"), spec.get("scale")
     planes = [pixels[min(c, channels - 1) :: channels] for c in range(count)][:: -1 if spec["color"] == "BGR" else 1]
     for dtype in sorted(FORMS, key=lambda name: name != spec.get("dtype")):
@@ -214,8 +197,7 @@ def tensors(pixels, channels, spec):
             rows = [list(map(table.__getitem__, plane)) for table, plane in zip(tables, planes)]
             for nhwc in (False, True) if spec.get("layout") != "NHWC" else (True, False):
                 yield b"".join(b"".join(pixel) for pixel in zip(*rows)) if nhwc else b"".join(map(b"".join, rows))
-def holds_png(body, pixels, channels, size):
-    """Whether a body holds the picture as an 8-bit PNG with one IDAT chunk and no filters, the way this project writes it."""
+def holds_png(body, pixels, channels, size):  # as 8 bits, one IDAT chunk, no filters: the way this project writes it
     forms = [(0, pixels), (2, b"".join(bytes((value,)) * 3 for value in pixels))] if channels == 1 else [(2, pixels)]
     for kind, form in forms:
         rows = b"".join(b"\0" + bytes(row) for row in zip(*[iter(form)] * (len(form) // size[0])))
@@ -224,8 +206,7 @@ def holds_png(body, pixels, channels, size):
 def check_request(body, pixels, channels, spec, size, name):
     if body[:1] == b"{" and body[-1:] == b"}":
         data = json.loads(body)["inputs"][0]["data"]
-        text = isinstance(data[0], str)
-        body = base64.b64decode(data[0]) if text else b"".join(struct.pack("<f", value) for value in data)
+        body = base64.b64decode(data[0]) if isinstance(data[0], str) else b"".join(struct.pack("<f", value) for value in data)
     start = body.find(b"\x89PNG\r\n\x1a\n")
     if start < 0 and b"\xff\xd8\xff" in body and b"JFIF" in body: return False
     held = any(form in body for form in tensors(pixels, channels, spec)) if start < 0 else holds_png(body, pixels, channels, size)
@@ -236,11 +217,10 @@ def check_questions(head, questions, terms, digest, salt, beacon, files):
     spent = {trial["symbol"] for trial in [] + head["earlier"]} | set([] + head["disclosed"])  # lists, or no header of ours
     order = sorted(terms["asked"], key=lambda j: sha(encode("order/v1", digest, head["run"], beacon, j)))
     probes, leaves = [each for each in questions if not each["control"]], parse(files["leaves.json"], "leaves.json")
-    asked = list(dict.fromkeys(each["symbol"] for each in probes))
-    need(numbered and asked == [symbol for symbol in order if symbol not in spent][: len(asked)],
+    asked, unseen, outcomes = list(dict.fromkeys(each["symbol"] for each in probes)), 0, []
+    need(numbered and asked == [each for each in order if each not in spent][: len(asked)],
          "transcript.jsonl: its symbols are no prefix of the drawn order: one was dropped or chosen")
     need([entry["symbol"] for entry in leaves] == asked, "leaves.json: other leaves than those asked")
-    unseen, outcomes = 0, []
     for entry in leaves:
         symbol, labels = entry["symbol"], labels_of(bytes.fromhex(entry["nonce"]), salt, terms, entry["symbol"])
         check_leaf(entry, symbol, terms, files)
@@ -284,10 +264,11 @@ def check_verdict(head, questions, outcomes, last, terms, seal):
     need(told == (len(outcomes), sum(outcomes), allowance), "transcript.jsonl: its counts or its allowance")
     for name, value in (("log10_e", whole[-1]), ("log10_p", p), ("log10_p_adjusted", adjusted)):
         need(math.isclose(float(last[name]), value, abs_tol=1e-6), f"transcript.jsonl: its {name} is not that of its answers")
-    opened, level = min(0.0, -max(0.0, *fresh, 0.0) + allowance * math.log10(2)), min(-needed, -MOST_OF_A_CLAIM)
+    opened, level = min(0.0, -max(0.0, *fresh, 0.0) + allowance * math.log10(2)), min(-needed, -3.0)  # at most 10^-3
     print(f"the run: {said}, p = 10^{p:.1f}; adjusted for 2^{allowance} keys: 10^{adjusted:.1f}; the level is 10^{level:.1f}")
     print(f"by the opened answers alone: 10^{opened:.1f}; a claim needs both")
-    if earlier: print(f"{sum(trial['hit'] is True for trial in earlier)} hits among {len(earlier)} earlier answers {UNOPENED}")
+    hits = sum(trial["hit"] is True for trial in earlier)
+    if earlier: print(f"{hits} hits among {len(earlier)} earlier answers count unopened, on the claimant's word")
     return "inconclusive" if said == "shown" and max(adjusted, opened) > 1e-9 + level else said
 def check(folder):
     """Give the verdict of a valid bundle; raise `Broken` with the first link that does not hold."""
@@ -313,7 +294,6 @@ def check(folder):
     print(f"{sum(outcomes)} hits of {len(outcomes)}, by chance {1 + terms['pairs']} in {terms['classes']}; at {head['endpoint']}")
     print(f"{grade}, signed by {signer}; left out on the claimant's word: {len(head['earlier'] + head['disclosed'])} symbols")
     return verdict
-
 if __name__ == "__main__":
     try: found = check(Path(sys.argv[1]))
     except Broken as problem: sys.exit(f"BROKEN: {problem}")

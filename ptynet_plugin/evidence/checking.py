@@ -165,8 +165,5 @@ def _notes(bundle: Bundle, stamps: dict[str, datetime], outcomes: Outcomes) -> l
         notes.append(f"{told} symbols of earlier runs or opened before are left out on the claimant's word")
     if head["earlier"]:
         hits = sum(trial["hit"] is True for trial in head["earlier"])
-        notes.append(
-            f"{hits} hits among {len(head['earlier'])} earlier answers count in the evidence on the claimant's word: "
-            "their leaves are not opened"
-        )
+        notes.append(f"{hits} hits among {len(head['earlier'])} earlier answers count unopened, on the claimant's word")
     return notes
