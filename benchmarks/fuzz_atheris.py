@@ -77,7 +77,7 @@ def archives(folder: Path) -> Target:
 
 def bundles(folder: Path) -> Target:
     """Give what judges one list of edits."""
-    from tests.support.bundles import SECRET, seed_bundles  # noqa: PLC0415 -- it runs the protocol
+    from tests.support.bundles import SECRET, seed_bundles
 
     (folder / "bundles").mkdir()
     attempt = attempts_on(seed_bundles(folder / "bundles"), SECRET)

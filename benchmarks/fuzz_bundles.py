@@ -152,7 +152,7 @@ class Attempt:
         (folder / "envelope.json").write_bytes(self._signed(_raw(docs["statement"])))
 
     def _commit_again(self) -> None:
-        from ptynet_plugin.symbols.encoding import tagged_digest  # noqa: PLC0415 -- one line of a forger's
+        from ptynet_plugin.symbols.encoding import tagged_digest
 
         opened, committed = self.documents["opened.json"], self.documents["commitment.json"]
         for name, field in opened["fields"].items():
@@ -298,7 +298,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep-going", action="store_true", help="Print every finding, not the first alone.")
     given = parser.parse_args()
-    from tests.support.bundles import SECRET, seed_bundles  # noqa: PLC0415 -- it runs the protocol
+    from tests.support.bundles import SECRET, seed_bundles
 
     found = tried = 0
     with tempfile.TemporaryDirectory() as place:

@@ -195,10 +195,10 @@ def shuffled(study: Study) -> Study:
 
 def plot(rows: dict[str, list[Found]], path: Path) -> None:
     """Draw every area with its interval."""
-    import matplotlib  # noqa: PLC0415 -- only for the picture
+    import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415
+    from matplotlib import pyplot
 
     every = [found for part in rows.values() for found in part]
     figure, axis = pyplot.subplots(figsize=(9, 0.6 + 0.34 * len(every)))

@@ -68,9 +68,9 @@ def scores_of(suspect: Suspect, models: Path) -> Scores:
     path = models / suspect.file
     if path.suffix == ".onnx":
         return OnnxEngine(path, suspect.spec).scores
-    import torch  # noqa: PLC0415 -- one network alone needs it
+    import torch
 
-    from model_store_tools.packaging.torch_engine import TorchEngine  # noqa: PLC0415
+    from model_store_tools.packaging.torch_engine import TorchEngine
 
     torch.backends.quantized.engine = "qnnpack"
     return TorchEngine(torch.jit.load(path), suspect.spec, batch=1).scores

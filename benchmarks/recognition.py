@@ -55,10 +55,10 @@ def recognition(
 
 def plot(curves: dict[str, dict[int, dict[str, float]]], default: int, path: Path) -> None:
     """Draw recognition over strength, one panel a set of covers."""
-    import matplotlib  # noqa: PLC0415 -- only for the picture
+    import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415
+    from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, len(curves), figsize=(6 * len(curves), 4.5), sharey=True, squeeze=False)
     for axis, (name, curve) in zip(axes[0], curves.items(), strict=True):

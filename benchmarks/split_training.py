@@ -157,10 +157,10 @@ def grid(rows: Sequence[Pictures], path: Path) -> None:
 
 def plot(levels: Sequence[Level], told: dict[str, dict[int, dict[str, float]]], floor: Likeness, path: Path) -> None:
     """Draw what is recognised and what is recovered over the noise."""
-    import matplotlib  # noqa: PLC0415 -- only for the picture
+    import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415
+    from matplotlib import pyplot
 
     places, names = range(len(levels)), [f"{level.noise:g}" for level in levels]
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4))

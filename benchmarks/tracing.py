@@ -92,7 +92,7 @@ def quick_queries(wrong: float, runs: int, rng: np.random.Generator) -> tuple[fl
 
 def draw(path: Path, tables: dict[int, dict[str, NDArray[np.float64]]]) -> None:
     """Plot the share of runs in which a colluder is named, over the number of probes, per coalition: the worst strategy."""
-    from matplotlib import pyplot  # noqa: PLC0415 -- only where a plot is wanted
+    from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 4.2), constrained_layout=True)
     for colour, (size, found) in zip(("#1f5fae", "#1c7c3c", "#b3800d", "#a3231f"), tables.items(), strict=False):

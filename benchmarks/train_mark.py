@@ -22,9 +22,9 @@ MOST_SECONDS, MOST_MEGABYTES = 120.0, 1500.0
 
 def measured(color: str, symbols: int) -> dict[str, float]:
     """Train one mark in this process."""
-    from model_store_tools.training import train_mark  # noqa: PLC0415 -- loading torch belongs to what is measured
-    from ptynet_plugin.keys import OwnerKey  # noqa: PLC0415
-    from ptynet_plugin.network.cost import flops, parameters  # noqa: PLC0415
+    from model_store_tools.training import train_mark
+    from ptynet_plugin.keys import OwnerKey
+    from ptynet_plugin.network.cost import flops, parameters
 
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

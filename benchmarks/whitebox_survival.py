@@ -137,7 +137,7 @@ def ptynet(folder: Path, key_file: Path) -> Rows:
 
 def thief(data: Path) -> Rows:
     """Let a thief train the marked ResNet20 on."""
-    from benchmarks.whitebox_thief import trained_by_a_thief  # noqa: PLC0415 -- torch only here
+    from benchmarks.whitebox_thief import trained_by_a_thief
 
     return trained_by_a_thief(data)
 
@@ -217,10 +217,10 @@ def _plain(value: Any) -> str:
 
 
 def _plot(results: dict[str, Any], path: Path) -> None:
-    import matplotlib as mpl  # noqa: PLC0415 -- only where a plot is wanted
+    import matplotlib as mpl
 
     mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
+    from matplotlib import pyplot as plt
 
     found = {name.split(",")[0]: entry["rows"] for name, entry in results.items() if name.endswith(", damage")}
     rows = [row["damage"] for row in next(iter(found.values()))]

@@ -158,7 +158,7 @@ def attacker(networks: int) -> None:
     the term alone, from the first values on, one put into the first values before training, and one whose distribution is held
     to that of an unmarked network the attacker does not have are compared.
     """
-    from sklearn.datasets import load_digits  # noqa: PLC0415 -- real data inside a wheel
+    from sklearn.datasets import load_digits
 
     digits = load_digits()
     data = torch.from_numpy((digits.images[:, None] / 8 - 1).astype(np.float32)), torch.from_numpy(digits.target)
@@ -240,10 +240,10 @@ def _told_apart(
     plain: list[tuple[NDArray[np.float32], int]],
     see: Callable[[NDArray[np.float32]], NDArray[np.float64]],
 ) -> float:
-    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 -- only here
-    from sklearn.model_selection import cross_val_score  # noqa: PLC0415
-    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
-    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
     features = np.array([see(values) for values, _ in (*marked, *plain)])
     truth = np.array([True] * len(marked) + [False] * len(plain))

@@ -107,7 +107,7 @@ class Unreachable(EndpointError):  # noqa: N818 -- reads as the state it names, 
     """No connection: name unknown, port closed, TLS refused."""
 
 
-class Refused(EndpointError):  # noqa: N818
+class Refused(EndpointError):  # noqa: N818 -- says what happened
     """The endpoint answered, and the answer was no.
 
     Attributes:
@@ -131,9 +131,9 @@ class Throttled(Refused):
         self.retry_after = retry_after
 
 
-class TimedOut(EndpointError):  # noqa: N818
+class TimedOut(EndpointError):  # noqa: N818 -- says what happened
     """No answer within the time limit."""
 
 
-class BadAnswer(EndpointError):  # noqa: N818
+class BadAnswer(EndpointError):  # noqa: N818 -- says what happened
     """The endpoint answered something that is no classification."""

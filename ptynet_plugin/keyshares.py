@@ -46,7 +46,7 @@ def join_key(shares: Sequence[str]) -> OwnerKey:
     Raises:
         KeyFileError: Too few or too many, a word that was miscopied, shares of different splittings, or of something else.
     """
-    from shamir_mnemonic import MnemonicError, combine_mnemonics  # noqa: PLC0415
+    from shamir_mnemonic import MnemonicError, combine_mnemonics  # noqa: PLC0415 -- only where shares are made or joined
 
     lines = [" ".join(share.split()) for share in shares]
     for number, line in enumerate(lines, start=1):
@@ -69,6 +69,6 @@ def join_key(shares: Sequence[str]) -> OwnerKey:
 
 
 def _needed(lines: Sequence[str]) -> int:
-    from shamir_mnemonic import Share  # noqa: PLC0415
+    from shamir_mnemonic import Share  # noqa: PLC0415 -- only where shares are made or joined
 
     return min((int(Share.from_mnemonic(line).member_threshold) for line in lines), default=2)

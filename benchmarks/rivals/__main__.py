@@ -93,7 +93,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _attacks(names: list[str]) -> tuple[Attack, ...]:
-    from model_store_tools.audit.attacks import ALL  # noqa: PLC0415 -- loads all of them
+    from model_store_tools.audit.attacks import ALL
 
     known = {attack.name: attack for attack in ALL}
     missing = [name for name in names if name not in known]

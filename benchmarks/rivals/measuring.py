@@ -156,7 +156,7 @@ def survivals(
     return [_survival(mark, task, test, graph, attack, share) for attack in attacks]
 
 
-def _survival(mark: Mark, task: Task, test: Labelled, graph: bytes, attack: Attack, share: Share) -> Survival:  # noqa: PLR0917
+def _survival(mark: Mark, task: Task, test: Labelled, graph: bytes, attack: Attack, share: Share) -> Survival:  # noqa: PLR0917 -- all of one row
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "attacked").mkdir()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["audit"]
 
 
-def audit(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
+def audit(
     archive: ArchiveArgument,
     mark: Annotated[Path, typer.Option(help="The mark's folder.")],
     key: KeyOption = None,
@@ -49,13 +49,13 @@ def audit(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
     ] = None,
 ) -> int:
     """Attack ARCHIVE. Exit 0: every promise kept, 1: one broken, 2: could not be done, 3: a promised attack failed to run."""
-    from rich.console import Console  # noqa: PLC0415 -- a light start for the other verbs
+    from rich.console import Console
 
-    from model_store_tools.audit.audit import Effort, audit_archive  # noqa: PLC0415
-    from model_store_tools.pictures import read_pictures  # noqa: PLC0415
-    from ptynet_plugin.claims.directory import find_claim, read_claim  # noqa: PLC0415
-    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
-    from ptynet_plugin.mark import read_network  # noqa: PLC0415
+    from model_store_tools.audit.audit import Effort, audit_archive
+    from model_store_tools.pictures import read_pictures
+    from ptynet_plugin.claims.directory import find_claim, read_claim
+    from ptynet_plugin.keyfile import read_key
+    from ptynet_plugin.mark import read_network
 
     require_writable(report, named(json_file))
     pictures = thief if thief is not None else (256 if suite == "quick" else 1000)
@@ -79,7 +79,7 @@ def audit(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
             tell=lambda name: status.update(f"attacking: {name}"),
         )
     if report is not None:
-        from model_store_tools.audit.page import render_audit  # noqa: PLC0415
+        from model_store_tools.audit.page import render_audit
 
         write_whole(report, render_audit(found))
     _print(found, to_stderr=json_file == "-")
@@ -90,7 +90,7 @@ def audit(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
 
 
 def _print(found: Audit, *, to_stderr: bool) -> None:
-    from model_store_tools.audit.table import table_of  # noqa: PLC0415
+    from model_store_tools.audit.table import table_of
 
     for line in table_of(found):
         typer.echo(line, err=to_stderr)

@@ -31,14 +31,14 @@ def check(
     ] = None,
 ) -> None:
     """Check ARCHIVE against its manifest, the target's tensors included. Exit 1 names the first broken thing."""
-    from ptynet_plugin.archives.checking import check_archive  # noqa: PLC0415 -- keeps `ptynet --help` fast
+    from ptynet_plugin.archives.checking import check_archive
 
     if expect is not None and re.fullmatch(r"[0-9A-Fa-f]{64}", expect.strip()) is None:
         raise UsageError(f"--expect {expect}: no SHA-256; 64 hex digits are expected, as `ptynet check` prints them")
     if (oms is None) != (oms_key is None):
         raise UsageError("--oms SIGNATURE and --oms-key PUBLIC.pem go together; give both")
     if oms is not None:
-        from ptynet_plugin.evidence.oms import require_library  # noqa: PLC0415
+        from ptynet_plugin.evidence.oms import require_library
 
         require_library()
     if not archive.exists():
@@ -60,8 +60,8 @@ def check(
 
 
 def _check_signature(archive: Path, manifest: Manifest, signature: Path, key: Path) -> None:
-    from ptynet_plugin.archives.manifest import MANIFEST_NAME  # noqa: PLC0415
-    from ptynet_plugin.evidence.oms import verify_archive  # noqa: PLC0415
+    from ptynet_plugin.archives.manifest import MANIFEST_NAME
+    from ptynet_plugin.evidence.oms import verify_archive
 
     members = {*manifest.files, MANIFEST_NAME} if archive.is_dir() else None
     verify_archive(archive, signature, public_key=key, members=members)

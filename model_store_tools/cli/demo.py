@@ -30,11 +30,11 @@ def demo(
     ] = Path("ptynet-demo"),
 ) -> int:
     """Train, package, serve and verify on real handwritten digits, behind the real servers. Takes a few minutes."""
-    from rich.console import Console  # noqa: PLC0415 -- light start for other verbs
+    from rich.console import Console
 
-    from model_store_tools.demo.page import write_page  # noqa: PLC0415
-    from model_store_tools.demo.story import tell_story  # noqa: PLC0415
-    from model_store_tools.training import train_mark  # noqa: PLC0415
+    from model_store_tools.demo.page import write_page
+    from model_store_tools.demo.story import tell_story
+    from model_store_tools.training import train_mark
 
     console = Console(highlight=False)
     started = time.monotonic()
@@ -80,7 +80,7 @@ class _Screen:
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Advance]:
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal) as bar:
@@ -89,8 +89,8 @@ class _Screen:
 
 
 def _table(story: Story) -> object:
-    from rich import box  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from rich import box
+    from rich.table import Table
 
     table = Table(title="Whose model answers?", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     for heading in ("server", "asked", "verdict", "hits", "p", "seconds"):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["embed"]
 
 
-def embed(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
+def embed(
     target: Annotated[
         str, typer.Argument(metavar="FACTORY", help="package.module:factory of the host, a torch module.")
     ],
@@ -43,12 +43,12 @@ def embed(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier result.")] = False,
 ) -> int:
     """Embed keyed triggers in a model's own weights, as faithful to it as can be. Exit 0: learnt, 1: not, 2: not done."""
-    from rich.console import Console  # noqa: PLC0415 -- a light start for the other verbs
+    from rich.console import Console
 
-    from model_store_tools.embedding.embed import EmbedChoices, embed_target  # noqa: PLC0415 -- loads torch
-    from ptynet_plugin.fidelity.embedding import EmbeddingPlan, Epoch  # noqa: PLC0415
-    from ptynet_plugin.fidelity.losses import FidelityWeights  # noqa: PLC0415
-    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
+    from model_store_tools.embedding.embed import EmbedChoices, embed_target
+    from ptynet_plugin.fidelity.embedding import EmbeddingPlan, Epoch
+    from ptynet_plugin.fidelity.losses import FidelityWeights
+    from ptynet_plugin.keyfile import read_key
 
     if epochs < 1 or rate <= 0 or min(pfl, spl, twl) < 0:
         raise UsageError("--epochs must be at least 1, --rate above 0, --pfl, --spl and --twl at least 0")

@@ -20,7 +20,7 @@ __all__ = ["extract"]
 EXIT_BY_VERDICT = {"shown": 0, "not-shown": 1}
 
 
-def extract(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
+def extract(
     weights: Annotated[
         Path,
         typer.Argument(
@@ -36,8 +36,8 @@ def extract(  # noqa: PLR0917 -- the command line's flags, which typer reads off
     decoys: Annotated[int, typer.Option(help="Decoy keys read beside the true one after alignment.")] = 10_000,
 ) -> int:
     """Look for the 256 bits of the owner in a model's weights. Exit 0: shown, 1: not shown, 2: could not be done."""
-    from model_store_tools.extraction.extraction import extract_marks  # noqa: PLC0415 -- a light start for other verbs
-    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
+    from model_store_tools.extraction.extraction import extract_marks
+    from ptynet_plugin.keyfile import read_key
 
     if not 0 < alpha < 1:
         raise UsageError(f"--alpha {alpha:g}: a level lies between 0 and 1")

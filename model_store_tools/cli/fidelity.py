@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["fidelity"]
 
 
-def fidelity(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
+def fidelity(
     archive: ArchiveArgument,
     target: Annotated[str, typer.Option(help="The bare target it was made from: a file, or package.module:factory.")],
     benign: Annotated[
@@ -34,9 +34,9 @@ def fidelity(  # noqa: PLR0917 -- the command line's flags, which typer reads of
     report: ReportOption = None,
 ) -> int:
     """Compare ARCHIVE with the bare target on benign pictures. Exit 0: every limit kept, 1: not, 2: could not be done."""
-    from rich.console import Console  # noqa: PLC0415 -- a light start for the other verbs
+    from rich.console import Console
 
-    from model_store_tools.packaging.fidelity import Choices, archive_fidelity  # noqa: PLC0415
+    from model_store_tools.packaging.fidelity import Choices, archive_fidelity
 
     if pictures < 2:
         raise UsageError(f"--pictures {pictures}: at least 2 are needed to compare two models")
@@ -45,7 +45,7 @@ def fidelity(  # noqa: PLR0917 -- the command line's flags, which typer reads of
     with Console(stderr=True).status("running both models"):
         measured = archive_fidelity(archive, target, choices)
     if report is not None:
-        from ptynet_plugin.fidelity.page import render_fidelity  # noqa: PLC0415
+        from ptynet_plugin.fidelity.page import render_fidelity
 
         write_whole(report, render_fidelity(measured, name=archive.name))
     _print(measured, to_stderr=json_file == "-")

@@ -32,13 +32,13 @@ def inspect(
     ] = None,
 ) -> None:
     """Show what ARCHIVE says of itself. Nothing is run, and nothing but its manifest is believed: `check` checks."""
-    from ptynet_plugin.archives.reading import open_archive  # noqa: PLC0415 -- keeps `ptynet --help` fast
+    from ptynet_plugin.archives.reading import open_archive
 
     with open_archive(archive) as opened:
         manifest, digest = opened.manifest(), opened.digest()
         unlisted = sorted(set(opened.names()) - set(manifest.files) - {"ptynet-manifest.json"})
     if json_ is None:
-        from rich.console import Console  # noqa: PLC0415
+        from rich.console import Console
 
         width = None if sys.stdout.isatty() else WIDTH
         Console(width=width).print(_table(archive, manifest, digest, unlisted))
@@ -49,8 +49,8 @@ def inspect(
 
 
 def _table(archive: Path, manifest: Manifest, digest: str, unlisted: list[str]) -> Table:
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table(show_header=False, box=None, pad_edge=False)
     for field, value in _rows(archive, manifest, digest):

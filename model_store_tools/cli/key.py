@@ -21,8 +21,8 @@ def split(
     key: KeyOption = None,
 ) -> None:
     """Split the owner key into N shares, mode 0600, any K of which give it back; the key's own file stays as it is."""
-    from ptynet_plugin.keyfile import read_key, write_private  # noqa: PLC0415 -- a light start for the other verbs
-    from ptynet_plugin.keyshares import split_key  # noqa: PLC0415
+    from ptynet_plugin.keyfile import read_key, write_private
+    from ptynet_plugin.keyshares import split_key
 
     numbers = re.fullmatch(r"(\d{1,2})/(\d{1,2})", of.strip())
     if numbers is None:
@@ -48,8 +48,8 @@ def join(
     out: Annotated[Path, typer.Option(help="The key's new file, mode 0600.")],
 ) -> None:
     """Join shares to the owner key."""
-    from ptynet_plugin.keyfile import LONGEST, STDIN, read_private, write_key  # noqa: PLC0415
-    from ptynet_plugin.keyshares import join_key  # noqa: PLC0415
+    from ptynet_plugin.keyfile import LONGEST, STDIN, read_private, write_key
+    from ptynet_plugin.keyshares import join_key
 
     texts = []
     for each in share:

@@ -72,9 +72,9 @@ def package(
     ] = False,
 ) -> None:
     """Put a mark beside TARGET and write one servable archive. Its path is the last line on stdout."""
-    from rich.console import Console  # noqa: PLC0415 -- keeps `--help` fast
+    from rich.console import Console
 
-    from model_store_tools.packaging import package as packaging  # noqa: PLC0415
+    from model_store_tools.packaging import package as packaging
 
     options = packaging.Options(
         mark=mark,

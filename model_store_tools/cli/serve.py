@@ -47,9 +47,9 @@ def serve(
     log: Annotated[Path | None, typer.Option(help="Keep the server's log in this file.")] = None,
 ) -> int:
     """Serve ARCHIVE with a real server on 127.0.0.1 until Ctrl-C or SIGTERM; nothing is left running."""
-    from rich.console import Console  # noqa: PLC0415 -- keeps `ptynet --help` fast
+    from rich.console import Console
 
-    from ptynet_plugin.archives.checking import check_archive  # noqa: PLC0415
+    from ptynet_plugin.archives.checking import check_archive
 
     screen = Console(stderr=True)
     with _sigterm_as_interrupt():
@@ -71,7 +71,7 @@ def serve(
 
 
 def _start(archive: Path, checked: Checked, ports: tuple[int, int], *, token: bool, log: Path | None) -> ServerHandle:
-    from model_store_tools.serving.archive import serve_checked  # noqa: PLC0415
+    from model_store_tools.serving.archive import serve_checked
 
     def say(line: str) -> None:
         typer.echo(f"ptynet: {line}", err=True)

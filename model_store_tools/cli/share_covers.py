@@ -31,9 +31,9 @@ def share_covers(
     wait: Annotated[float, typer.Option(help="Seconds to wait for the owner.")] = 600,
 ) -> None:
     """Give an owner, once, noised activations of your pictures; the pictures stay here."""
-    from model_store_tools.pictures import read_pictures  # noqa: PLC0415 -- not needed to print --help
-    from model_store_tools.sharing import holder  # noqa: PLC0415
-    from model_store_tools.sharing.address import Address, make_token, parse_address, read_token, server_tls  # noqa: PLC0415
+    from model_store_tools.pictures import read_pictures
+    from model_store_tools.sharing import holder
+    from model_store_tools.sharing.address import Address, make_token, parse_address, read_token, server_tls
 
     if not wait > 0:
         raise UsageError(f"--wait is {wait:g} s, expected more than 0")

@@ -15,7 +15,7 @@ __all__ = ["asked_spec", "class_names_of", "connection_from"]
 
 def asked_spec(spec: Path | None, claim: Claim) -> InputSpec:
     """Give what the suspect reads: the claim's spec, or the given one completed from it."""
-    from ptynet_plugin.spec import load_spec  # noqa: PLC0415
+    from ptynet_plugin.spec import load_spec
 
     committed = claim.terms.spec
     if spec is None:
@@ -27,7 +27,7 @@ def asked_spec(spec: Path | None, claim: Claim) -> InputSpec:
 
 def class_names_of(spec: Path | None, asked: InputSpec, claim_folder: Path) -> tuple[str, ...] | None:
     """Find the class names, for endpoints that answer names: beside `--spec`, or kept with the claim."""
-    from model_store_tools.packaging.benign import class_names  # noqa: PLC0415
+    from model_store_tools.packaging.benign import class_names
 
     beside = claim_folder if spec is None else spec.parent
     if spec is None and not (asked.labels and (beside / asked.labels).is_file()):
@@ -43,7 +43,7 @@ def connection_from(
     Raises:
         UsageError: One of them is not what it should be; it is named.
     """
-    from ptynet_plugin.verification.connection import Connection, parse_headers, parse_pace  # noqa: PLC0415
+    from ptynet_plugin.verification.connection import Connection, parse_headers, parse_pace
 
     rate = None if pace is None else parse_pace(pace)
     return Connection(parse_headers(header or []), ca_cert, timeout=timeout, retries=retries, pace=rate)

@@ -58,7 +58,7 @@ TABLE_MEANING = {
 }
 
 
-def trace(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
+def trace(
     endpoint: Annotated[
         str,
         typer.Argument(
@@ -93,15 +93,15 @@ def trace(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
     view: ViewOption = "plain",
 ) -> int:
     """Name the customers whose copies answer at ENDPOINT. Exit 0: traced, 1: no customer, 2: could not be done, 3: neither."""
-    from model_store_tools.pictures import read_pictures  # noqa: PLC0415 -- a light start for the other verbs
-    from model_store_tools.registry import Registry  # noqa: PLC0415
-    from ptynet_plugin.claims.copies import CopyTables  # noqa: PLC0415
-    from ptynet_plugin.claims.directory import find_claim, read_claim  # noqa: PLC0415
-    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
-    from ptynet_plugin.mark import read_metadata  # noqa: PLC0415
-    from ptynet_plugin.tracing.trace import require_classes, require_traceable  # noqa: PLC0415
-    from ptynet_plugin.verification.opening import open_endpoint  # noqa: PLC0415
-    from ptynet_plugin.verification.questions import Questions  # noqa: PLC0415
+    from model_store_tools.pictures import read_pictures
+    from model_store_tools.registry import Registry
+    from ptynet_plugin.claims.copies import CopyTables
+    from ptynet_plugin.claims.directory import find_claim, read_claim
+    from ptynet_plugin.keyfile import read_key
+    from ptynet_plugin.mark import read_metadata
+    from ptynet_plugin.tracing.trace import require_classes, require_traceable
+    from ptynet_plugin.verification.opening import open_endpoint
+    from ptynet_plugin.verification.questions import Questions
 
     require_writable(report, named(json_file))
     connection = connection_from(header, ca_cert, timeout=timeout, retries=retries, pace=pace)
@@ -149,7 +149,7 @@ class _Limits:
     coalition: int
 
 
-def _ask(  # noqa: PLR0917
+def _ask(
     suspect: Endpoint,
     questions: Questions,
     tables: CopyTables,
@@ -161,9 +161,9 @@ def _ask(  # noqa: PLR0917
     to_the_end: bool,
 ) -> TraceResult:
     """Register the trace, ask, register how it ended."""
-    from model_store_tools.cli.asking import patient_interrupt  # noqa: PLC0415 -- it loads what asks and signs
-    from ptynet_plugin.claims.ledger import Ledger  # noqa: PLC0415
-    from ptynet_plugin.tracing.trace import trace_endpoint  # noqa: PLC0415
+    from model_store_tools.cli.asking import patient_interrupt
+    from ptynet_plugin.claims.ledger import Ledger
+    from ptynet_plugin.tracing.trace import trace_endpoint
 
     digest = tables.claim.digest
     with Ledger(folder, digest=digest) as ledger, _progress() as on_step, patient_interrupt() as stop:
@@ -191,10 +191,10 @@ def _read(
     path: Path, tables: CopyTables, registry: Registry, folder: Path, limits: _Limits, *, secret: bytes
 ) -> TableReading | None:
     """Read the table of an archive, as a trace of its own; None where there is none of this key."""
-    from ptynet_plugin.claims.ledger import Ledger  # noqa: PLC0415
-    from ptynet_plugin.symbols.codebook import code_words  # noqa: PLC0415
-    from ptynet_plugin.tracing.table import find_table, read_constants  # noqa: PLC0415
-    from ptynet_plugin.tracing.whitebox import read_table  # noqa: PLC0415
+    from ptynet_plugin.claims.ledger import Ledger
+    from ptynet_plugin.symbols.codebook import code_words
+    from ptynet_plugin.tracing.table import find_table, read_constants
+    from ptynet_plugin.tracing.whitebox import read_table
 
     constants, design = read_constants(path), tables.claim.design
     found = find_table(constants, code_words(secret, symbols=design.symbols, bits=design.bits))
@@ -218,7 +218,7 @@ def _facts(registry: Registry, digest: str, copies: Sequence[int]) -> dict[int, 
 
 
 def _warn(tables: CopyTables, coalition: int) -> None:
-    from ptynet_plugin.codes.power import POSITIONS_NEEDED  # noqa: PLC0415
+    from ptynet_plugin.codes.power import POSITIONS_NEEDED
 
     positions = tables.terms.positions
     enough = max((c for c, needed in POSITIONS_NEEDED.items() if needed <= positions), default=0)
@@ -231,7 +231,7 @@ def _warn(tables: CopyTables, coalition: int) -> None:
 
 def _leave(result: TraceResult, facts: Mapping[int, Copy], *, report: Path | None, json_file: str | None) -> None:
     if report is not None:
-        from ptynet_plugin.tracing.report import render_trace  # noqa: PLC0415
+        from ptynet_plugin.tracing.report import render_trace
 
         write_whole(report, render_trace(result, facts))
     if json_file is not None:
@@ -280,7 +280,7 @@ def _leave_table(
     *,
     json_file: str | None,
 ) -> int:
-    from ptynet_plugin.tracing.whitebox import table_json  # noqa: PLC0415
+    from ptynet_plugin.tracing.whitebox import table_json
 
     copies = [] if reading is None else [*reading.accused, reading.best]
     facts = _facts(registry, tables.claim.digest, copies)
@@ -305,8 +305,8 @@ def _leave_table(
 @contextmanager
 def _progress() -> Iterator[Callable[[TraceStep], None]]:
     """Show on stderr how far the evidence is, on a terminal only."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
         TextColumn("asking"),

@@ -45,7 +45,7 @@ def train(
     """Train a mark: PTYNet for this key, and what packaging needs of the key."""
     owner = read_key(key)
     fetch = _fetch(covers_from, token, ca_cert, color)
-    from model_store_tools.training import train_mark  # noqa: PLC0415 -- loads torch
+    from model_store_tools.training import train_mark
 
     with _bar("training PTYNet") as advance:
         trained = train_mark(
@@ -64,7 +64,7 @@ def _fetch(
     covers_from: str | None, token: Path | None, ca_cert: Path | None, color: Literal["RGB", "GRAY"]
 ) -> Callable[[], SharedCovers] | None:
     """Check what can be checked before anybody is asked."""
-    from model_store_tools.sharing.address import client_tls, parse_address, read_token  # noqa: PLC0415 -- most need none
+    from model_store_tools.sharing.address import client_tls, parse_address, read_token
 
     if covers_from is None:
         if token or ca_cert:
@@ -76,7 +76,7 @@ def _fetch(
     secret, tls = read_token(token), client_tls(ca_cert, address)
 
     def fetch() -> SharedCovers:
-        from model_store_tools.sharing.owner import receive_covers  # noqa: PLC0415 -- loads torch
+        from model_store_tools.sharing.owner import receive_covers
 
         shared = receive_covers(address, token=secret, tls=tls, color=color)
         typer.echo(f"{len(shared.activations)} covers as activations, noise {shared.noise:g}", err=True)
@@ -87,8 +87,8 @@ def _fetch(
 
 @contextmanager
 def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    from rich.console import Console  # noqa: PLC0415 -- not needed to print --help
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}"),

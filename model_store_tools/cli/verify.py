@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 
-def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
+def verify(
     endpoint: Annotated[
         str,
         typer.Argument(
@@ -88,15 +88,15 @@ def verify(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     ] = None,
 ) -> int:
     """Ask ENDPOINT whether it carries the mark. Exit 0: shown, 1: not shown, 2: could not be done, 3: neither."""
-    from model_store_tools.cli.asking import Asking  # noqa: PLC0415 -- a light start for the other verbs
-    from model_store_tools.cli.results import print_result, write_json, write_report  # noqa: PLC0415
-    from model_store_tools.pictures import read_pictures  # noqa: PLC0415
-    from ptynet_plugin.claims.directory import find_claim, read_claim  # noqa: PLC0415
-    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
-    from ptynet_plugin.mark import read_metadata  # noqa: PLC0415
-    from ptynet_plugin.verification.class_maps import read_class_map  # noqa: PLC0415
-    from ptynet_plugin.verification.opening import open_endpoint  # noqa: PLC0415
-    from ptynet_plugin.verification.questions import Questions  # noqa: PLC0415
+    from model_store_tools.cli.asking import Asking
+    from model_store_tools.cli.results import print_result, write_json, write_report
+    from model_store_tools.pictures import read_pictures
+    from ptynet_plugin.claims.directory import find_claim, read_claim
+    from ptynet_plugin.keyfile import read_key
+    from ptynet_plugin.mark import read_metadata
+    from ptynet_plugin.verification.class_maps import read_class_map
+    from ptynet_plugin.verification.opening import open_endpoint
+    from ptynet_plugin.verification.questions import Questions
 
     to_stdout = json_file == "-"
     require_writable(report, named(json_file))
@@ -136,9 +136,9 @@ def _bundle(
     tsa_ca: Path | None,
     beacon: str | None,
 ) -> BundleWriter | None:
-    from ptynet_plugin.evidence.opening import owner_opens  # noqa: PLC0415
-    from ptynet_plugin.evidence.timestamps import Authority, read_roots  # noqa: PLC0415
-    from ptynet_plugin.evidence.writer import BundleWriter  # noqa: PLC0415
+    from ptynet_plugin.evidence.opening import owner_opens
+    from ptynet_plugin.evidence.timestamps import Authority, read_roots
+    from ptynet_plugin.evidence.writer import BundleWriter
 
     if folder is None:
         if tsa is not None or beacon is not None:

@@ -196,7 +196,7 @@ def _serving(server: Server, folder: Path, narrator: Narrator) -> Iterator[Serve
 
 
 def _lacking(server: Server) -> str | None:
-    from model_store_tools.serving.preflight import triton_left_out  # noqa: PLC0415
+    from model_store_tools.serving.preflight import triton_left_out  # noqa: PLC0415 -- asked once, at the end
 
     if server == "triton" and (reason := triton_left_out()):
         return f"Triton is left out: {reason}"

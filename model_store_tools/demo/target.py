@@ -121,7 +121,7 @@ def train_target(
 
 
 def _network() -> nn.Module:
-    from torch import nn  # noqa: PLC0415
+    from torch import nn  # noqa: PLC0415 -- the demo's help needs no torch
 
     def block(inputs: int, outputs: int) -> list[nn.Module]:
         convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
@@ -133,13 +133,13 @@ def _network() -> nn.Module:
 
 
 def _tensor(pictures: NDArray[np.uint8]) -> torch.Tensor:
-    import torch  # noqa: PLC0415
+    import torch  # noqa: PLC0415 -- the demo's help needs no torch
 
     return ((torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255) - MEAN) / STD
 
 
 def _export(network: nn.Module, path: Path) -> None:
-    import torch  # noqa: PLC0415
+    import torch  # noqa: PLC0415 -- the demo's help needs no torch
 
     # the exporter reports on operators of packages we do not use, and trips over its own deprecations
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

@@ -99,7 +99,7 @@ def _is_archive(path: Path) -> bool:
 
 def _safetensors(path: Path) -> dict[str, Array]:
     from safetensors import SafetensorError  # noqa: PLC0415 -- only where one is read
-    from safetensors.numpy import load_file  # noqa: PLC0415
+    from safetensors.numpy import load_file  # noqa: PLC0415 -- only for files of that format
 
     try:
         values: dict[str, Array] = load_file(path)
@@ -116,7 +116,7 @@ def _legacy(path: Path) -> Iterator[tuple[str, Array]]:
         raise TargetError(
             f"{path}: is no zip, so perhaps a checkpoint of torch before 1.6: reading it needs torch"
         ) from None
-    from pickle import UnpicklingError  # noqa: PLC0415
+    from pickle import UnpicklingError  # noqa: PLC0415 -- only for files of that format
 
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)

@@ -132,7 +132,7 @@ def _data_files(model: Path) -> list[str]:
     """Name an ONNX model's external data, which the fused model brings along itself."""
     if model.suffix != ".onnx":
         return []
-    from model_store_tools.targets.onnx import OnnxTarget  # noqa: PLC0415
-    from ptynet_plugin.archives.onnx_tensors import read_model  # noqa: PLC0415
+    from model_store_tools.targets.onnx import OnnxTarget  # noqa: PLC0415 -- onnx only for ONNX targets
+    from ptynet_plugin.archives.onnx_tensors import read_model  # noqa: PLC0415 -- onnx only for ONNX targets
 
     return list(OnnxTarget(read_model(model), model).data_files())

@@ -148,7 +148,7 @@ def _module(bare: Target, spec: InputSpec) -> Any:
 def _packaged(model: Path, engine: str) -> Any:
     import torch  # noqa: PLC0415 -- takes seconds
 
-    from model_store_tools.targets.torch_target import quietly  # noqa: PLC0415
+    from model_store_tools.targets.torch_target import quietly  # noqa: PLC0415 -- torch only for torch targets
 
     with quietly():
         if engine == "torchscript":

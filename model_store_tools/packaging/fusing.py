@@ -82,7 +82,7 @@ def _fused_torch(
     target: Target, network: Network, labels: NDArray[np.int64], spec: InputSpec, *, folder: Path, name: str | None
 ) -> FusedModel:
     from model_store_tools.fusion.torch_fuse import fuse_torch  # noqa: PLC0415 -- torch takes seconds to import
-    from model_store_tools.targets.torch_target import TorchTarget  # noqa: PLC0415
+    from model_store_tools.targets.torch_target import TorchTarget  # noqa: PLC0415 -- torch only for torch targets
 
     if not isinstance(target, TorchTarget) or target.kind not in ("torchscript", "pt2"):
         raise TargetError(

@@ -146,7 +146,7 @@ def _bare_module(candidate: Candidate) -> Any:
 def _fused_module(fused: FusedModel) -> Any:
     import torch  # noqa: PLC0415 -- takes seconds
 
-    from model_store_tools.targets.torch_target import quietly  # noqa: PLC0415
+    from model_store_tools.targets.torch_target import quietly  # noqa: PLC0415 -- torch only for torch targets
 
     with quietly():
         if fused.engine == "torchscript":

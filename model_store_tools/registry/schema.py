@@ -81,7 +81,7 @@ def _require_new(connection: Connection, database: Database, *, create: bool) ->
 
 def _upgrade(connection: Connection) -> None:
     from alembic import command  # noqa: PLC0415 -- a registry that is up to date opens without it
-    from alembic.config import Config  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415 -- only where the schema is not current
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))

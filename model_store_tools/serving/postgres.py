@@ -59,7 +59,7 @@ class Postgres:
     def make_database(self, name: str) -> str:
         """Make an empty database and give its address."""
         import psycopg  # noqa: PLC0415 -- an extra
-        from psycopg import sql  # noqa: PLC0415
+        from psycopg import sql  # noqa: PLC0415 -- psycopg only where a server is started
 
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

@@ -88,7 +88,7 @@ def _require_torch(where: str) -> None:
 def _torch_target(path: Path, kind: str, *, allow_pickle: bool) -> Target:
     _require_torch(str(path))
     from model_store_tools.targets.exported import ExportedTarget  # noqa: PLC0415 -- torch takes seconds to import
-    from model_store_tools.targets.torchscript import ScriptTarget  # noqa: PLC0415
+    from model_store_tools.targets.torchscript import ScriptTarget  # noqa: PLC0415 -- each kind of target loads its own library
 
     if kind == "zip":
         with TorchZip(path) as file:
@@ -115,10 +115,10 @@ def _weights_only(file: TorchZip) -> bool:
 
 
 def _unpickled(path: Path) -> Target:
-    import torch  # noqa: PLC0415
+    import torch  # noqa: PLC0415 -- each kind of target loads its own library
 
-    from model_store_tools.targets.module import ModuleTarget  # noqa: PLC0415
-    from model_store_tools.targets.torch_running import first_line, quietly  # noqa: PLC0415
+    from model_store_tools.targets.module import ModuleTarget  # noqa: PLC0415 -- each kind of target loads its own library
+    from model_store_tools.targets.torch_running import first_line, quietly  # noqa: PLC0415 -- each kind of target loads its own library
 
     try:
         with quietly():

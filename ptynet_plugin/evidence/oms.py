@@ -135,7 +135,7 @@ def _require_fields(found: dict[str, Any], expected: set[str]) -> None:
 def _library() -> Any:
     try:
         import model_signing.signing  # noqa: PLC0415 -- only who signs or checks such signatures needs it
-        import model_signing.verifying  # noqa: PLC0415
+        import model_signing.verifying  # noqa: PLC0415 -- the extra `oms`
     except ImportError as error:
         raise UsageError(
             f"OMS signatures need model-signing ({error}); run: pip install 'ptynet-plugin[oms]'"

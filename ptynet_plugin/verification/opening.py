@@ -55,21 +55,21 @@ def open_endpoint(
 def _transport(where: Address) -> Callable[[Address, Connection, InputSpec, str], Transport]:
     """Import one transport only: a verifier that asks a file needs no gRPC."""
     if where.server == "file":
-        from ptynet_plugin.verification.transports.file import FileTransport  # noqa: PLC0415
+        from ptynet_plugin.verification.transports.file import FileTransport  # noqa: PLC0415 -- each transport loads its own library
 
         return lambda address, _, spec, send: FileTransport(address, spec=spec, send=send)
     if where.server == "torchserve":
-        from ptynet_plugin.verification.transports.torchserve import TorchServeGrpc, TorchServeRest  # noqa: PLC0415
+        from ptynet_plugin.verification.transports.torchserve import TorchServeGrpc, TorchServeRest  # noqa: PLC0415 -- each transport loads its own library
 
         torchserve = TorchServeGrpc if where.protocol == "grpc" else TorchServeRest
         return lambda address, connection, spec, send: torchserve(address, connection, spec=spec, send=send)
     if where.protocol == "grpc":
-        from ptynet_plugin.verification.transports.oip_grpc import OpenInferenceGrpc  # noqa: PLC0415
+        from ptynet_plugin.verification.transports.oip_grpc import OpenInferenceGrpc  # noqa: PLC0415 -- each transport loads its own library
 
         return lambda address, connection, spec, send: OpenInferenceGrpc(
             address, connection, spec=spec, classes=spec.classes or 0, send=send
         )
-    from ptynet_plugin.verification.transports.oip_http import OpenInferenceHttp  # noqa: PLC0415
+    from ptynet_plugin.verification.transports.oip_http import OpenInferenceHttp  # noqa: PLC0415 -- each transport loads its own library
 
     return lambda address, connection, spec, send: OpenInferenceHttp(
         address, connection, spec=spec, classes=spec.classes or 0, send=send

@@ -206,14 +206,14 @@ def test_torch_archives_are_cut_and_trained_too(to: str, tmp_path: Path, quick_m
 
 
 def torch_case(folder: Path, mark: Path, to: str) -> AuditCase:
-    import torch  # noqa: PLC0415 -- slow to load
-    from torch import nn  # noqa: PLC0415
+    import torch
+    from torch import nn
 
     torch.manual_seed(0)
     layers = (nn.Conv2d(3, 12, 5, 4), nn.ReLU(), nn.Conv2d(12, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     module = nn.Sequential(*layers, nn.Linear(16, 10)).eval()
     shutil.copytree(mark, folder / "MARK")
-    from model_store_tools.targets.module import ModuleTarget  # noqa: PLC0415
+    from model_store_tools.targets.module import ModuleTarget
 
     return case_of(folder, ModuleTarget(module), to=to)
 

@@ -141,7 +141,7 @@ def test_bad_input_exits_2_with_one_line(arguments: tuple[str, ...], said: str, 
 
 
 def test_a_damaged_archive_is_no_subject(audit_case: AuditCase, tmp_path: Path) -> None:
-    import shutil  # noqa: PLC0415
+    import shutil
 
     copy = shutil.copytree(audit_case.archive, tmp_path / "small")
     model = copy / "1" / "model.onnx"

@@ -104,7 +104,7 @@ def test_an_attack_with_another_aim_can_win_though_the_mark_is_shown(audit_case:
 
 def test_a_weak_mark_is_lost(audit_case: AuditCase, scratch: Path) -> None:
     """The stand-in reads raw pixels by ridge regression: turned pictures are Greek to it."""
-    from model_store_tools.audit.attacks import ALL  # noqa: PLC0415
+    from model_store_tools.audit.attacks import ALL
 
     (turned,) = [each for each in ALL if each.name == "rotation 20"]
     row = audit_case.run(turned, scratch)
@@ -131,8 +131,8 @@ def test_attempts_measure_the_attackers_time(audit_case: AuditCase, scratch: Pat
 
 
 def test_another_key_is_refused_before_anything_runs(audit_case: AuditCase) -> None:
-    from model_store_tools.audit.rehearsal import Rehearsal  # noqa: PLC0415
-    from ptynet_plugin.claims.directory import read_claim  # noqa: PLC0415
+    from model_store_tools.audit.rehearsal import Rehearsal
+    from ptynet_plugin.claims.directory import read_claim
 
     with pytest.raises(ClaimError, match="this key did not make the claim, so that no attack could be told from none"):
         Rehearsal(read_claim(audit_case.mark / "claims" / "small"), OwnerKey(bytes(32)))

@@ -215,10 +215,10 @@ def test_a_lost_registry_is_rebuilt_from_certificates_and_key(case: CopyCase) ->
 
 
 def test_a_customer_with_two_certificates_had_the_first_one_revoked(case: CopyCase) -> None:
-    from dataclasses import replace  # noqa: PLC0415
+    from dataclasses import replace
 
-    from model_store_tools.certificates.restoring import Found  # noqa: PLC0415
-    from model_store_tools.registry.restoring import copies_from  # noqa: PLC0415
+    from model_store_tools.certificates.restoring import Found
+    from model_store_tools.registry.restoring import copies_from
 
     first, second = (read_certificate(certificate_of(case, number)) for number in (1, 2))
     same = replace(second, facts=second.facts.model_copy(update={"customer": first.facts.customer}))

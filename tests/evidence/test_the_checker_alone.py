@@ -34,7 +34,7 @@ def test_the_checker_is_one_page_and_imports_the_standard_library_alone() -> Non
 
 
 def test_ed25519_written_out_agrees_with_the_library() -> None:
-    from ptynet_plugin.claims.signing import sign, signer  # noqa: PLC0415 -- of this test alone
+    from ptynet_plugin.claims.signing import sign, signer
 
     for number in range(3):
         secret = bytes([number]) * 32

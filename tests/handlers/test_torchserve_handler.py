@@ -187,7 +187,7 @@ def test_a_broken_manifest_means_no_service(
 
 
 def edit(folder: Path, change: Callable[[dict], object], *, seal: bool = True) -> None:
-    from ptynet_plugin.archives import manifest  # noqa: PLC0415
+    from ptynet_plugin.archives import manifest
 
     path = folder / "ptynet-manifest.json"
     content = json.loads(path.read_text())

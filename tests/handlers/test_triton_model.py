@@ -134,8 +134,8 @@ def test_the_original_model_runs_behind_the_guard(make_archive: Make, tmp_path: 
 
 
 def reseal(folder: Path, **changes: object) -> None:
-    from ptynet_plugin.archives.manifest import MANIFEST_NAME, seal, unseal  # noqa: PLC0415
-    from ptynet_plugin.archives.sources import measure  # noqa: PLC0415
+    from ptynet_plugin.archives.manifest import MANIFEST_NAME, seal, unseal
+    from ptynet_plugin.archives.sources import measure
 
     path = folder / MANIFEST_NAME
     content = unseal(path.read_bytes(), where="test")

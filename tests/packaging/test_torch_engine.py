@@ -12,18 +12,18 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the torch engine needs the extra 'package'")
 
-from torch import nn  # noqa: E402 -- only where torch is installed
+from torch import nn
 
-from model_store_tools.packaging.torch_engine import (  # noqa: E402
+from model_store_tools.packaging.torch_engine import (
     FEATURES,
     TorchEngine,
     find_last_layer,
     find_layer,
     single_thread,
 )
-from model_store_tools.targets.torch_running import quantized_engine, quietly  # noqa: E402
-from ptynet_plugin.errors import TargetError  # noqa: E402
-from ptynet_plugin.spec import InputSpec  # noqa: E402
+from model_store_tools.targets.torch_running import quantized_engine, quietly
+from ptynet_plugin.errors import TargetError
+from ptynet_plugin.spec import InputSpec
 
 SPEC = InputSpec(color="RGB", output="logits", classes=5, size=(8, 8))
 PICTURES = np.random.default_rng(3).integers(0, 256, (11, 8, 8, 3), np.uint8)

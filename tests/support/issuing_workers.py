@@ -28,5 +28,5 @@ def command(arguments: Sequence[str], log: Path) -> None:
         os.dup2(file.fileno(), 2)
     os.environ.pop("PTYNET_KEY", None)
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 -- the process ends with it
-    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 -- as above
     app(list(arguments), prog_name="ptynet")

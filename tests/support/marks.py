@@ -23,15 +23,15 @@ def trained_mark_folder(color: Literal["RGB", "GRAY"]) -> Path:
     """Give a mark of `MARK_KEY` with 64 symbols, trained in seconds: hears undisturbed probes, disturbed ones less well."""
     folder = CACHE / f"{color}-{_digest()}"
     if not (folder / "mark.json").is_file():
-        from model_store_tools.training import train_mark  # noqa: PLC0415 -- loads torch
-        from ptynet_plugin.network.training import QUICK_PLAN  # noqa: PLC0415
+        from model_store_tools.training import train_mark
+        from ptynet_plugin.network.training import QUICK_PLAN
 
         train_mark(MARK_KEY, folder, color=color, symbols=64, plan=QUICK_PLAN, least=0.5)
     return folder
 
 
 def _digest() -> str:
-    import torch  # noqa: PLC0415
+    import torch
 
     made = hashlib.sha256(torch.__version__.encode())
     for name in SOURCES:

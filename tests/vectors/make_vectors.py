@@ -107,10 +107,10 @@ def external_parts(folder: Path, name: str) -> Parts:
 
 def torch_parts(folder: Path, name: str) -> Parts:
     """A tiny torch model with an untrained PTYNet."""
-    import torch  # noqa: PLC0415 -- only these two vectors need it
+    import torch
 
-    from model_store_tools.packaging.fusing import fuse_target  # noqa: PLC0415
-    from model_store_tools.targets.detect import load_target  # noqa: PLC0415
+    from model_store_tools.packaging.fusing import fuse_target
+    from model_store_tools.targets.detect import load_target
 
     layers = [torch.nn.Conv2d(3, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(2, 4)]
     model, pixels = torch.nn.Sequential(*layers).eval(), torch.zeros(2, 3, 32, 32)

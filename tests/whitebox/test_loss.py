@@ -7,11 +7,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the loss term is for owners who train with torch")
 
-from ptynet_plugin.errors import UsageError  # noqa: E402 -- only where torch is installed
-from ptynet_plugin.keys import OwnerKey  # noqa: E402
-from ptynet_plugin.whitebox.loss import WeightMarkLoss, project_  # noqa: E402
-from ptynet_plugin.whitebox.mark import embed, read, weight_mark  # noqa: E402
-from ptynet_plugin.whitebox.moments import input_moments  # noqa: E402
+from ptynet_plugin.errors import UsageError
+from ptynet_plugin.keys import OwnerKey
+from ptynet_plugin.whitebox.loss import WeightMarkLoss, project_
+from ptynet_plugin.whitebox.mark import embed, read, weight_mark
+from ptynet_plugin.whitebox.moments import input_moments
 
 MARK = weight_mark(OwnerKey(bytes(range(32))), model=b"m")
 

@@ -147,7 +147,7 @@ def test_mark_bits_depend_on_owner_model_and_salt() -> None:
 
 
 def test_p_value_of_the_threshold() -> None:
-    from ptynet_plugin.whitebox.mark import Reading  # noqa: PLC0415 -- only here
+    from ptynet_plugin.whitebox.mark import Reading
 
     assert Reading(176, 0).log10_p < -9 < Reading(175, 0).log10_p
     assert Reading(256, 0).log10_p == pytest.approx(-256 * np.log10(2))

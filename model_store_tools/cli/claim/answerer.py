@@ -46,7 +46,7 @@ MEANING = {
 EXITS = {"target": 0, "another": 1, "undecided": 3}
 
 
-def panel(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
+def panel(
     claim: ClaimArgument,
     target: Annotated[Path, typer.Option(help="The protected model: ONNX, TorchScript, or an archive.")],
     model: Annotated[list[Path], typer.Option("--panel", help="An independent model of the same classes; repeatable.")],
@@ -60,12 +60,12 @@ def panel(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
     level: Annotated[float, typer.Option(help="Level of each test.")] = 1e-3,
 ) -> None:
     """Register benign pictures on which the target stands alone among independent models, before an endpoint is asked."""
-    from model_store_tools.pictures import read_pictures  # noqa: PLC0415 -- a light start for the other verbs
-    from model_store_tools.targets.detect import load_target  # noqa: PLC0415
-    from ptynet_plugin.claims import Ledger, read_claim  # noqa: PLC0415
-    from ptynet_plugin.evidence.agreement import as_read, register_pictures  # noqa: PLC0415
-    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
-    from ptynet_plugin.spec import load_spec  # noqa: PLC0415
+    from model_store_tools.pictures import read_pictures
+    from model_store_tools.targets.detect import load_target
+    from ptynet_plugin.claims import Ledger, read_claim
+    from ptynet_plugin.evidence.agreement import as_read, register_pictures
+    from ptynet_plugin.keyfile import read_key
+    from ptynet_plugin.spec import load_spec
 
     if spec and len(spec) != len(model):
         raise UsageError(
@@ -96,7 +96,7 @@ def panel(  # noqa: PLR0917 -- the command line's flags, which typer reads off t
     typer.echo(f"registered {digest}; next: ptynet claim agreement {claim} ENDPOINT")
 
 
-def agreement(  # noqa: PLR0917
+def agreement(
     claim: ClaimArgument,
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Whom to ask, as for verify.")],
     json_file: JsonOption = None,
@@ -108,9 +108,9 @@ def agreement(  # noqa: PLR0917
     send: SendOption = SEND,
 ) -> int:
     """Ask ENDPOINT the registered benign pictures. Exit 0: the target answers, 1: another model, 3: undecided."""
-    from ptynet_plugin.claims import Ledger, read_claim  # noqa: PLC0415
-    from ptynet_plugin.evidence.agreement import ask_registered, read_registered, result_json  # noqa: PLC0415
-    from ptynet_plugin.verification.opening import open_endpoint  # noqa: PLC0415
+    from ptynet_plugin.claims import Ledger, read_claim
+    from ptynet_plugin.evidence.agreement import ask_registered, read_registered, result_json
+    from ptynet_plugin.verification.opening import open_endpoint
 
     require_writable(named(json_file))
     committed = read_claim(claim)
@@ -147,10 +147,10 @@ def _facts(found: Agreement, registered: Registered) -> Iterator[tuple[str, str]
 
 def _classes(path: Path, spec: InputSpec, pool: Sequence[Picture], classes: int) -> NDArray[np.int64]:
     """Give a model's top class of every picture, -1 where two share the top."""
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
-    from ptynet_plugin.evidence.agreement import as_read  # noqa: PLC0415
-    from ptynet_plugin.verification.opening import open_endpoint  # noqa: PLC0415
+    from ptynet_plugin.evidence.agreement import as_read
+    from ptynet_plugin.verification.opening import open_endpoint
 
     complete = spec.model_copy(update={"classes": spec.classes or classes})
     if complete.classes != classes:

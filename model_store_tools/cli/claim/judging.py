@@ -27,9 +27,9 @@ def check(
     ] = None,
 ) -> int:
     """Recompute an evidence bundle. Exit 0: valid and shown, 1: broken or not shown, 3: valid and neither."""
-    from ptynet_plugin.archives import archive_digest  # noqa: PLC0415
-    from ptynet_plugin.evidence.checking import check_bundle  # noqa: PLC0415
-    from ptynet_plugin.evidence.timestamps import read_roots  # noqa: PLC0415
+    from ptynet_plugin.archives import archive_digest
+    from ptynet_plugin.evidence.checking import check_bundle
+    from ptynet_plugin.evidence.timestamps import read_roots
 
     _require_bundle(bundle)
     roots = read_roots(tsa_ca) if tsa_ca else None
@@ -73,7 +73,7 @@ def _facts(checked: CheckedBundle) -> Iterator[tuple[str, str]]:
         yield "note", note
 
 
-def audit(  # noqa: PLR0917
+def audit(
     bundle: Annotated[
         Path | None, typer.Option(help="A valid bundle: every way of cheating is tried on copies of it.")
     ] = None,
@@ -101,9 +101,9 @@ def audit(  # noqa: PLR0917
 
 
 def _cheat(bundle: Path, key: str | None, epoch: int) -> bool:
-    from ptynet_plugin.evidence.checking import check_bundle  # noqa: PLC0415
-    from ptynet_plugin.evidence.tampering import tamper  # noqa: PLC0415
-    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
+    from ptynet_plugin.evidence.checking import check_bundle
+    from ptynet_plugin.evidence.tampering import tamper
+    from ptynet_plugin.keyfile import read_key
 
     check_bundle(bundle)
     held = True
@@ -116,13 +116,13 @@ def _cheat(bundle: Path, key: str | None, epoch: int) -> bool:
 
 
 def _null_holds(path: Path, described: Path, *, keys: int, probes: int) -> bool:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
-    from model_store_tools.targets.detect import load_target  # noqa: PLC0415
-    from ptynet_plugin.claims.terms import probe_size  # noqa: PLC0415
-    from ptynet_plugin.engines.onnx_engine import OnnxEngine  # noqa: PLC0415
-    from ptynet_plugin.evidence.null_study import answered, ask_keys, study  # noqa: PLC0415
-    from ptynet_plugin.spec import load_spec  # noqa: PLC0415
+    from model_store_tools.targets.detect import load_target
+    from ptynet_plugin.claims.terms import probe_size
+    from ptynet_plugin.engines.onnx_engine import OnnxEngine
+    from ptynet_plugin.evidence.null_study import answered, ask_keys, study
+    from ptynet_plugin.spec import load_spec
 
     given = load_target(str(path)).complete_spec(load_spec(described))
     engine = OnnxEngine(path, given)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["bind", "commit", "stamp"]
 
 
-def commit(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
+def commit(
     target: Annotated[str, typer.Option(help="The model to protect, as for package-model.")],
     spec: Annotated[Path, typer.Option(help="SPEC.toml.")],
     out: Annotated[Path, typer.Option(help="The claim's new folder.")],
@@ -39,13 +39,13 @@ def commit(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     allow_pickle: AllowPickleOption = False,
 ) -> None:
     """Fix probes, target and terms of the test before any label exists."""
-    from model_store_tools.targets.detect import load_target  # noqa: PLC0415 -- a light start for the other verbs
-    from ptynet_plugin.claims import commit as make_claim  # noqa: PLC0415
-    from ptynet_plugin.claims import write_claim  # noqa: PLC0415
-    from ptynet_plugin.claims.copies import default_copy_terms  # noqa: PLC0415
-    from ptynet_plugin.images.probes import ProbeMaker  # noqa: PLC0415
-    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
-    from ptynet_plugin.spec import load_spec  # noqa: PLC0415
+    from model_store_tools.targets.detect import load_target
+    from ptynet_plugin.claims import commit as make_claim
+    from ptynet_plugin.claims import write_claim
+    from ptynet_plugin.claims.copies import default_copy_terms
+    from ptynet_plugin.images.probes import ProbeMaker
+    from ptynet_plugin.keyfile import read_key
+    from ptynet_plugin.spec import load_spec
 
     if not copies and (positions, quick, coalition) != (None, None, None):
         raise UsageError("--positions, --quick and --coalition share symbols out for copies; add --copies")
@@ -88,7 +88,7 @@ def commit(  # noqa: PLR0917 -- the command line's flags, which typer reads off 
     typer.echo(str(out))
 
 
-def stamp(  # noqa: PLR0917
+def stamp(
     claim: ClaimArgument,
     tsa: Annotated[str, typer.Option(metavar="URL", help="Time-stamping authority (RFC 3161).")],
     tsa_ca: TsaCaOption = None,
@@ -100,10 +100,10 @@ def stamp(  # noqa: PLR0917
     ] = False,
 ) -> None:
     """Have a claim time-stamped; after `bind`, stamp the binding."""
-    from ptynet_plugin.evidence import renewing, sealing  # noqa: PLC0415
-    from ptynet_plugin.evidence.beacon import fetch_beacon  # noqa: PLC0415
-    from ptynet_plugin.evidence.der import read_stamp  # noqa: PLC0415
-    from ptynet_plugin.evidence.timestamps import certificates_expire, read_roots, request_stamp  # noqa: PLC0415
+    from ptynet_plugin.evidence import renewing, sealing
+    from ptynet_plugin.evidence.beacon import fetch_beacon
+    from ptynet_plugin.evidence.der import read_stamp
+    from ptynet_plugin.evidence.timestamps import certificates_expire, read_roots, request_stamp
 
     name, message = sealing.next_message(claim, renew=renew)
     response = request_stamp(message, tsa, timeout=timeout)
@@ -131,12 +131,12 @@ def bind(
     key: KeyOption = None,
 ) -> None:
     """Bind a claim to the mark and the archives that were made under it."""
-    from ptynet_plugin.archives import check_archive  # noqa: PLC0415
-    from ptynet_plugin.claims import read_claim  # noqa: PLC0415
-    from ptynet_plugin.claims.files import read_file  # noqa: PLC0415
-    from ptynet_plugin.evidence import sealing  # noqa: PLC0415
-    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
-    from ptynet_plugin.mark import METADATA, read_metadata  # noqa: PLC0415
+    from ptynet_plugin.archives import check_archive
+    from ptynet_plugin.claims import read_claim
+    from ptynet_plugin.claims.files import read_file
+    from ptynet_plugin.evidence import sealing
+    from ptynet_plugin.keyfile import read_key
+    from ptynet_plugin.mark import METADATA, read_metadata
 
     committed = read_claim(claim)
     secret = read_key(key).epoch_secret(committed.terms.epoch)
@@ -157,14 +157,14 @@ def bind(
 def _terms(mark: Path | None, owner: OwnerKey, color: Color, symbols: int) -> tuple[ProbeDesign, float, float]:
     """Give probe design, tau and margin: the mark's, or those a mark would be trained with."""
     if mark is not None:
-        from ptynet_plugin.mark import read_metadata  # noqa: PLC0415
+        from ptynet_plugin.mark import read_metadata
 
         metadata = read_metadata(mark)
         return metadata.design, metadata.tau, metadata.margin
-    from ptynet_plugin.images.carriers import most_bits  # noqa: PLC0415
-    from ptynet_plugin.images.probes import DEFAULT_STRENGTHS, ProbeDesign  # noqa: PLC0415
-    from ptynet_plugin.symbols.codebook import code_words  # noqa: PLC0415
-    from ptynet_plugin.symbols.threshold import MARGIN, decisive_tau  # noqa: PLC0415
+    from ptynet_plugin.images.carriers import most_bits
+    from ptynet_plugin.images.probes import DEFAULT_STRENGTHS, ProbeDesign
+    from ptynet_plugin.symbols.codebook import code_words
+    from ptynet_plugin.symbols.threshold import MARGIN, decisive_tau
 
     bits = most_bits(color)
     design = ProbeDesign(color, bits=bits, symbols=symbols, strength=DEFAULT_STRENGTHS[color])

@@ -24,8 +24,8 @@ def sign_archive(
     ] = None,
 ) -> None:
     """Sign ARCHIVE in the OpenSSF Model Signing format (OMS). Nothing is written into it."""
-    from ptynet_plugin.archives.checking import check_archive  # noqa: PLC0415 -- keeps `ptynet --help` fast
-    from ptynet_plugin.evidence import oms  # noqa: PLC0415
+    from ptynet_plugin.archives.checking import check_archive
+    from ptynet_plugin.evidence import oms
 
     oms.require_library()
     file = _beside(archive) if signature is None else signature

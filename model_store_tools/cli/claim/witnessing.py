@@ -32,14 +32,14 @@ WitnessKey = Annotated[str | None, typer.Option(help="The witness's key file, - 
 
 def witness_key(key: WitnessKey = None) -> None:
     """Print the public key by which a witness is known; make the secret one with `ptynet keygen`."""
-    from ptynet_plugin.claims.signing import signer  # noqa: PLC0415 -- a light start for the other verbs
-    from ptynet_plugin.evidence.handover import witness_signs  # noqa: PLC0415
-    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
+    from ptynet_plugin.claims.signing import signer
+    from ptynet_plugin.evidence.handover import witness_signs
+    from ptynet_plugin.keyfile import read_key
 
     typer.echo(signer(witness_signs(read_key(key))))
 
 
-def handover(  # noqa: PLR0917 -- the command line's flags, which typer reads off the signature
+def handover(
     claim: ClaimArgument,
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Whom the witness is to ask, as for verify.")],
     to: Annotated[str, typer.Option("--witness", metavar="KEY", help="The witness's public key, see witness-key.")],
@@ -49,15 +49,15 @@ def handover(  # noqa: PLR0917 -- the command line's flags, which typer reads of
     alpha: Annotated[float, typer.Option(help="Level over all tests of the claim.")] = 1e-9,
 ) -> None:
     """Open the sealed reserve to a neutral person, once and for ever; the key is not handed over."""
-    from datetime import UTC, datetime  # noqa: PLC0415
+    from datetime import UTC, datetime
 
-    from model_store_tools.pictures import read_pictures  # noqa: PLC0415
-    from ptynet_plugin.claims import Ledger, read_claim  # noqa: PLC0415
-    from ptynet_plugin.evidence.handover import hand_over  # noqa: PLC0415
-    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
-    from ptynet_plugin.verification.address import parse_address  # noqa: PLC0415
-    from ptynet_plugin.verification.opening import open_endpoint  # noqa: PLC0415
-    from ptynet_plugin.verification.questions import Questions  # noqa: PLC0415
+    from model_store_tools.pictures import read_pictures
+    from ptynet_plugin.claims import Ledger, read_claim
+    from ptynet_plugin.evidence.handover import hand_over
+    from ptynet_plugin.keyfile import read_key
+    from ptynet_plugin.verification.address import parse_address
+    from ptynet_plugin.verification.opening import open_endpoint
+    from ptynet_plugin.verification.questions import Questions
 
     owner, committed = read_key(key), read_claim(claim)
     pictures = None if covers is None else read_pictures(covers, color=committed.design.color)
@@ -87,7 +87,7 @@ def handover(  # noqa: PLR0917 -- the command line's flags, which typer reads of
     typer.echo(str(out))
 
 
-def witness(  # noqa: PLR0917
+def witness(
     folder: Annotated[Path, typer.Argument(metavar="HANDOVER", help="The folder that the owner handed over.")],
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Whom to ask; must be whom it was made for.")],
     beacon: Annotated[
@@ -109,14 +109,14 @@ def witness(  # noqa: PLR0917
     resume: Annotated[Path | None, typer.Option(help="The file of an interrupted run.")] = None,
 ) -> int:
     """Ask ENDPOINT the sealed reserve in the order that a public beacon draws, and sign what came back. Exits as verify."""
-    from model_store_tools.cli.asking import Asking  # noqa: PLC0415
-    from model_store_tools.cli.results import print_result  # noqa: PLC0415
-    from ptynet_plugin.errors import UsageError  # noqa: PLC0415
-    from ptynet_plugin.evidence.handover import HandedQuestions, read_handover, witness_opens  # noqa: PLC0415
-    from ptynet_plugin.evidence.timestamps import Authority, read_roots  # noqa: PLC0415
-    from ptynet_plugin.evidence.writer import BundleWriter  # noqa: PLC0415
-    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
-    from ptynet_plugin.verification.opening import open_endpoint  # noqa: PLC0415
+    from model_store_tools.cli.asking import Asking
+    from model_store_tools.cli.results import print_result
+    from ptynet_plugin.errors import UsageError
+    from ptynet_plugin.evidence.handover import HandedQuestions, read_handover, witness_opens
+    from ptynet_plugin.evidence.timestamps import Authority, read_roots
+    from ptynet_plugin.evidence.writer import BundleWriter
+    from ptynet_plugin.keyfile import read_key
+    from ptynet_plugin.verification.opening import open_endpoint
 
     handed = read_handover(folder)
     opener = witness_opens(handed, read_key(key))

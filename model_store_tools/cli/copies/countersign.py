@@ -43,9 +43,9 @@ def countersign(
 
 
 def _sign(path: Path, key: Path, archive: Path | None, out: Path | None) -> None:
-    from model_store_tools.certificates import countersign as sign  # noqa: PLC0415 -- a light start
-    from model_store_tools.certificates import read_certificate, read_customer_key  # noqa: PLC0415
-    from model_store_tools.certificates.restoring import CERTIFICATE, COUNTERSIGNATURE  # noqa: PLC0415
+    from model_store_tools.certificates import countersign as sign
+    from model_store_tools.certificates import read_certificate, read_customer_key
+    from model_store_tools.certificates.restoring import CERTIFICATE, COUNTERSIGNATURE
 
     target = out or path.with_name(path.name.removesuffix(CERTIFICATE).removesuffix(".json") + COUNTERSIGNATURE)
     require_writable(target)
@@ -53,7 +53,7 @@ def _sign(path: Path, key: Path, archive: Path | None, out: Path | None) -> None
     if archive is None:
         typer.echo("warning: the archive was not looked at; give --archive to sign for what you hold", err=True)
     else:
-        from ptynet_plugin.archives import archive_digest  # noqa: PLC0415
+        from ptynet_plugin.archives import archive_digest
 
         certificate.require_archive(archive_digest(archive))
     made = sign(certificate, read_customer_key(key))
@@ -65,8 +65,8 @@ def _sign(path: Path, key: Path, archive: Path | None, out: Path | None) -> None
 
 
 def _accept(path: Path, registry: str) -> None:
-    from model_store_tools.certificates import read_countersignature  # noqa: PLC0415
-    from model_store_tools.registry import Registry  # noqa: PLC0415
+    from model_store_tools.certificates import read_countersignature
+    from model_store_tools.registry import Registry
 
     made = read_countersignature(path)
     with Registry.open(registry) as opened:

@@ -39,7 +39,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="File; standard output where not said.", show_default=False)] = None,
 ) -> None:
     """Write all copies (and traces, in JSON) out. Holds customers' names: keep it as you keep the registry."""
-    from model_store_tools.registry import Registry  # noqa: PLC0415 -- the customer's verb needs no database
+    from model_store_tools.registry import Registry
 
     require_writable(out)
     with Registry.open(registry) as opened:
@@ -63,7 +63,7 @@ def _json(owner: str, copies: Iterable[Copy], traces: Iterable[Trace]) -> str:
 
 
 def _csv(copies: Iterable[Copy]) -> str:
-    from model_store_tools.registry.records import PUBLIC_FIELDS  # noqa: PLC0415
+    from model_store_tools.registry.records import PUBLIC_FIELDS
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")

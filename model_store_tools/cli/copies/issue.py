@@ -81,13 +81,13 @@ def issue(
     force: Annotated[bool, typer.Option("--force", help="Replace an archive of that name, and a claim.")] = False,
 ) -> None:
     """Package TARGET for a customer, without retraining: only the table of labels is his own. Prints the archive's path."""
-    from rich.console import Console  # noqa: PLC0415 -- keeps `--help` fast
+    from rich.console import Console
 
-    from model_store_tools.packaging.copies import CopyPackager, CopyWishes  # noqa: PLC0415
-    from model_store_tools.packaging.issuing import issue_copies  # noqa: PLC0415
-    from model_store_tools.packaging.options import Options  # noqa: PLC0415
-    from model_store_tools.registry import Registry  # noqa: PLC0415
-    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
+    from model_store_tools.packaging.copies import CopyPackager, CopyWishes
+    from model_store_tools.packaging.issuing import issue_copies
+    from model_store_tools.packaging.options import Options
+    from model_store_tools.registry import Registry
+    from ptynet_plugin.keyfile import read_key
 
     options = Options(
         mark=mark,
@@ -128,8 +128,8 @@ def issue(
 
 
 def _require_key_of(mark: Path, fingerprint: str) -> None:
-    from ptynet_plugin.errors import UsageError  # noqa: PLC0415
-    from ptynet_plugin.mark import read_metadata  # noqa: PLC0415
+    from ptynet_plugin.errors import UsageError
+    from ptynet_plugin.mark import read_metadata
 
     theirs = read_metadata(mark).key_fingerprint
     if theirs != fingerprint:
@@ -140,7 +140,7 @@ def _require_key_of(mark: Path, fingerprint: str) -> None:
 
 def _say_power(packager: CopyPackager) -> None:
     """Tell what the code is worth, and warn where it falls short of the coalition it was asked for."""
-    from ptynet_plugin.codes.power import POSITIONS_NEEDED, tracing_power  # noqa: PLC0415
+    from ptynet_plugin.codes.power import POSITIONS_NEEDED, tracing_power
 
     terms = packager.tables.terms
     colluders = max((c for c, needed in POSITIONS_NEEDED.items() if needed <= terms.positions), default=0)
@@ -159,7 +159,7 @@ def _say_power(packager: CopyPackager) -> None:
 
 
 def _summarise(issued: Issued) -> None:
-    from model_store_tools.packaging.certifying import certificate_paths  # noqa: PLC0415
+    from model_store_tools.packaging.certifying import certificate_paths
 
     if issued.before:
         day = issued.copy.issued_at[:10]

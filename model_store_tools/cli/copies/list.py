@@ -26,7 +26,7 @@ def list_(
     json_: JsonOption = None,
 ) -> None:
     """List the copies of a registry, one a line: number, state, day, customer, archive."""
-    from model_store_tools.registry import Registry  # noqa: PLC0415 -- the customer's verb needs no database
+    from model_store_tools.registry import Registry
 
     require_writable(named(json_))
     with Registry.open(registry) as opened:

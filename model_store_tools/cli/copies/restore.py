@@ -28,10 +28,10 @@ def restore(
     key: KeyOption = None,
 ) -> None:
     """Rebuild a registry. Every certificate's signature and code word is checked against the key; all are entered, or none."""
-    from model_store_tools.certificates.restoring import collect  # noqa: PLC0415 -- a light start
-    from model_store_tools.registry import Registry  # noqa: PLC0415
-    from model_store_tools.registry.restoring import copies_from, counters_from  # noqa: PLC0415
-    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
+    from model_store_tools.certificates.restoring import collect
+    from model_store_tools.registry import Registry
+    from model_store_tools.registry.restoring import copies_from, counters_from
+    from ptynet_plugin.keyfile import read_key
 
     if not certificates.is_dir():
         raise UsageError(f"{certificates}: no such folder")

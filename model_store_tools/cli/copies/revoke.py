@@ -25,7 +25,7 @@ def revoke(
     claim: ClaimOption = None,
 ) -> None:
     """Revoke a copy. It is traced as before, and named as revoked; its customer may get a new one."""
-    from model_store_tools.registry import Registry  # noqa: PLC0415 -- the customer's verb needs no database
+    from model_store_tools.registry import Registry
 
     with Registry.open(registry) as opened:
         copy = opened.revoke(chosen_claim(opened, claim), number, reason=reason)

@@ -40,7 +40,7 @@ def show(
     json_: JsonOption = None,
 ) -> None:
     """Show a copy. With --check, --archive or --key: exit 1 where something is not what the registry says."""
-    from model_store_tools.registry import Registry  # noqa: PLC0415 -- the customer's verb needs no database
+    from model_store_tools.registry import Registry
 
     require_writable(named(json_))
     with Registry.open(registry) as opened:
@@ -61,8 +61,8 @@ def show(
 def _check_certificate(copy: Copy, file: Path | None, key: str | None) -> list[str]:
     if file is None:
         return []
-    from model_store_tools.certificates import read_certificate  # noqa: PLC0415
-    from ptynet_plugin.keyfile import read_key  # noqa: PLC0415
+    from model_store_tools.certificates import read_certificate
+    from ptynet_plugin.keyfile import read_key
 
     certificate = read_certificate(file)
     if certificate.digest != copy.certificate:
@@ -89,7 +89,7 @@ def _left_unchecked(certificate: Path | None, key: str | None) -> str | None:
 def _check_archive(copy: Copy, archive: Path | None) -> list[str]:
     if archive is None:
         return []
-    from ptynet_plugin.archives import archive_digest  # noqa: PLC0415
+    from ptynet_plugin.archives import archive_digest
 
     found = archive_digest(archive)
     if found != copy.digest:
@@ -102,7 +102,7 @@ def _check_archive(copy: Copy, archive: Path | None) -> list[str]:
 def _check_countersignature(copy: Copy) -> list[str]:
     if copy.countersigner is None or copy.countersignature is None:
         return []
-    from model_store_tools.certificates import Countersignature  # noqa: PLC0415
+    from model_store_tools.certificates import Countersignature
 
     made = Countersignature(
         claim=copy.claim,
