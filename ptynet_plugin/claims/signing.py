@@ -15,7 +15,7 @@ from ptynet_plugin.keys import derive
 __all__ = ["is_signed_by", "sign", "signer"]
 
 _P = 2**255 - 19
-_ORDER_EIGHT = 2707385501144840649318225287225658788936804267575313519463743609750303021540
+_ORDER_EIGHT = 2707385501144840649318225287225658788936804267575313519463743609750303402022
 _SMALL = {0, 1, _P - 1, _ORDER_EIGHT, _P - _ORDER_EIGHT}
 """y of the points of order 1, 2, 4 and 8: under such a key one signature fits any message, so that it is nobody's."""
 

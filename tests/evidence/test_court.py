@@ -119,14 +119,26 @@ def test_an_authority_that_answers_without_end_is_cut_off() -> None:
         request_stamp(b"message", f"http://127.0.0.1:{port}/", timeout=5)
 
 
-SMALL_ORDER = {
-    "order 1": (1).to_bytes(32, "little"),
-    "order 2": (alone.P - 1).to_bytes(32, "little"),
-    "order 4": bytes(32),
-    "order 8": (2707385501144840649318225287225658788936804267575313519463743609750303021540).to_bytes(32, "little"),
-    "order 1, not in its one form": (alone.P + 1).to_bytes(32, "little"),
-    "order 1, of the wrong sign": (1 | 1 << 255).to_bytes(32, "little"),
-}
+def _small_order() -> dict[str, bytes]:
+    """The keys of small order, drawn from the curve itself: Q times any point has one (Q is the order of the large part)."""
+    found = {alone.times(alone.Q, point) for point in map(_point, range(2, 40)) if point}
+    assert len({y for _, y in found}) == 5, "y of the points of order 1, 2, 4, and two of order 8"
+    keys = {
+        f"y {str(y)[:6]}, x {'odd' if x % 2 else 'even'}": (y | (x % 2) << 255).to_bytes(32, "little") for x, y in found
+    }
+    return keys | {
+        "order 1, not in its one form": (alone.P + 1).to_bytes(32, "little"),
+        "order 1, of the wrong sign": (1 | 1 << 255).to_bytes(32, "little"),
+    }
+
+
+def _point(y: int) -> tuple[int, int] | None:
+    with contextlib.suppress(alone.Broken):
+        return alone.point(y.to_bytes(32, "little"))
+    return None
+
+
+SMALL_ORDER = _small_order()
 
 
 @pytest.mark.parametrize("kind", SMALL_ORDER)
@@ -135,11 +147,21 @@ def test_no_signature_fits_any_message(kind: str) -> None:
     public, signature = SMALL_ORDER[kind], alone.BASE[1].to_bytes(32, "little") + (1).to_bytes(32, "little")
     identity = (1).to_bytes(32, "little") + bytes(32)
     for forged in (signature, identity):
-        for number in range(8):
+        for number in range(32):
             message = b"message %d" % number
             assert not is_signed_by(public.hex(), forged, message)
             with contextlib.suppress(alone.Broken):
                 assert not alone.is_signed(public, forged, message)
+
+
+def test_a_signature_has_one_form() -> None:
+    """S and S + Q satisfy the same equation (RFC 8032, section 5.1.7): whoever sees one signature could write a second."""
+    signed, public = sign(SECRET, b"message"), signer(SECRET)
+    assert alone.is_signed(bytes.fromhex(public), signed, b"message")
+    twin = signed[:32] + (int.from_bytes(signed[32:], "little") + alone.Q).to_bytes(32, "little")
+    assert not is_signed_by(public, twin, b"message")
+    with pytest.raises(alone.Broken, match="a signature: not of its form"):
+        alone.is_signed(bytes.fromhex(public), twin, b"message")
 
 
 @pytest.mark.parametrize("form", [str.upper, lambda text: f"{text} ", lambda text: f"{text[:2]} {text[2:]}"])
@@ -205,6 +227,13 @@ def test_nesting_without_end_raises_nothing_but_a_refusal(plain: Path, tmp_path:
     both_refuse(bundle, ".")
 
 
+def test_a_file_too_large_for_one_checker_is_too_large_for_both(plain: Path, tmp_path: Path) -> None:
+    bundle = forged(plain, tmp_path / "bundle", lambda attempt: None)
+    with (bundle / "leaves.json").open("ab") as file:
+        file.truncate((1 << 26) + 1)
+    both_refuse(bundle, r"leaves\.json: .*(larger than 67108864 bytes|too large)")
+
+
 def test_the_checkers_agree_after_any_edits(plain: Path) -> None:
     """`python -m benchmarks.fuzz_bundles` goes on where this ends."""
     attempt = attempts_on([plain], SECRET)
@@ -246,3 +275,12 @@ def test_a_level_that_shows_nothing_shows_no_claim(tmp_path: Path) -> None:
     ours, theirs, _ = both(tmp_path / "bundle")
     assert ours == theirs == "inconclusive"
     assert check_bundle(tmp_path / "bundle").decision.level == -3.0
+
+
+def test_a_level_that_shows_nothing_is_no_reason_to_stop_asking(tmp_path: Path) -> None:
+    questions = make_questions(symbols=60, reserve=4)
+    assert make_bundle(tmp_path / "bundle", tmp_path / "claim", questions, alpha=0.9, budget=50) == "shown"
+    ours, theirs, _ = both(tmp_path / "bundle")
+    assert ours == theirs == "shown"
+    found = check_bundle(tmp_path / "bundle").decision
+    assert found.log10_p_adjusted <= found.level == -3.0
