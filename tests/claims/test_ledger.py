@@ -124,6 +124,7 @@ def test_the_ledger_knows_the_highest_trace_whoever_numbered_it(folder: Path, di
     with Ledger(folder, digest=digest) as ledger:
         assert ledger.history.traces == 0
         ledger.register("a", alpha=1e-6, budget=5, started="2026-11-24T08:00:00Z", trace=4)
+        assert ledger.history.traces == 4
         ledger.trace(7, subject="file leaked.mar")
         ledger.register("b", alpha=1e-6, budget=5, started="2026-11-24T08:00:00Z", trace=2)
         assert ledger.history.number_for("c") == 3, "an archive that is read is no test of an endpoint"
@@ -290,3 +291,14 @@ def test_a_level_is_never_raised_after_answers_were_seen(tmp_path: Path) -> None
             ledger.register(HERE, alpha=1e-3, budget=9, started="now", trace=2)
     with Ledger(tmp_path, digest=LEVELS) as ledger, pytest.raises(ClaimError, match="first test"):
         ledger.register(HERE, alpha=0.5, budget=9, started="now")
+
+
+def test_a_ledger_of_before_the_rule_is_held_to_its_first_level(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Ledger(tmp_path, digest=LEVELS) as ledger, monkeypatch.context() as patch:
+        patch.setattr(Ledger, "require_level", lambda *_, **__: None)
+        for alpha in (1e-9, 1e-6):
+            ledger.register(HERE, alpha=alpha, budget=9, started="now")
+    with Ledger(tmp_path, digest=LEVELS) as ledger, pytest.raises(ClaimError, match="at the level 1e-09"):
+        ledger.register(HERE, alpha=1e-6, budget=9, started="now")

@@ -167,6 +167,8 @@ def test_a_part_of_which_something_is_asked_can_miss_it(each: Part) -> None:
     tree = ast.parse((file if file.name != "__init__.py" else file.with_name("__main__.py")).read_text())
     mains = [each for each in tree.body if isinstance(each, ast.FunctionDef) and each.name == "main"]
     assert [ast.unparse(each.returns) for each in mains if each.returns] == ["int"]
+    returned = [ast.unparse(node.value) for node in ast.walk(mains[0]) if isinstance(node, ast.Return) and node.value]
+    assert set(returned) - {"0"}, "main can return nothing but 0"
     last = ast.unparse(tree.body[-1])
     assert "SystemExit(main())" in last or "sys.exit(main())" in last, "what main returns is the exit code"
 

@@ -44,6 +44,14 @@ def test_class_maps_that_are_none(desk: Desk, tmp_path: Path, content: str | Non
     assert message in result.stderr
 
 
+def test_a_view_is_refused_where_a_bundle_is_to_be_written(desk: Desk, tmp_path: Path) -> None:
+    result = desk.run("--view", "mirrored", "--evidence", str(tmp_path / "bundle"))
+    assert result.exit_code == 2
+    assert "--view with --evidence: a bundle holds the committed pictures as they are" in result.stderr
+    assert not (tmp_path / "bundle").exists()
+    assert not (desk.case.folder / "ledger.jsonl").exists()
+
+
 TEN = list(range(10))
 
 
