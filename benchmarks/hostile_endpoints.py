@@ -92,14 +92,15 @@ def main() -> int:
     print(f"\nprobes turned away where benign pictures lose {', '.join(f'{rate:.0%}' for rate in FALSE_POSITIVES)}")
     for each in caught:
         print(f"{each['detector']:<20} {each['covers']:<12} " + "  ".join(f"{share:6.1%}" for share in each["shares"]))
-    powers = list(_powers(classes=10))
-    print("\n".join(["", "dilution in theory, C = 10: " + _POWER_HEAD, *(_power_row(each) for each in powers)]))
+    powers = {classes: list(_powers(classes=classes)) for classes in (10, 1000)}
+    for classes, rows_of in powers.items():
+        print("\n".join(["", f"dilution in theory, C = {classes}: {_POWER_HEAD}", *map(_power_row, rows_of)]))
     lost = [f"{each.name} ({title})" for title, rows in tables.items() for each in rows if _lost(each)]
     print(f"\n{time.perf_counter() - started:.0f} s; " + (f"LOST: {', '.join(lost)}" if lost else "nothing lost"))
     if args.json:
         rows = {title: [dataclasses.asdict(each) for each in trials] for title, trials in tables.items()}
         args.json.write_text(
-            json.dumps({"tables": rows, "power": powers, "caught": caught, "lost": lost}, indent=1) + "\n"
+            json.dumps({"tables": rows, "powers": powers, "caught": caught, "lost": lost}, indent=1) + "\n"
         )
     return 1 if lost else 0
 
