@@ -41,6 +41,10 @@ class Limits:
 LIMITS = Limits()
 
 
+# What zipfile and zlib raise on damaged files; UnicodeError where a member's own header names it in no UTF-8.
+_UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, UnicodeError)
+
+
 class Archive(ABC):
     """Files by name. Use as a context manager.
 
@@ -124,7 +128,7 @@ class Archive(ABC):
     def _readable(self, name: str) -> Iterator[None]:
         try:
             yield
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError) as error:
+        except _UNREADABLE as error:
             raise ArchiveError(
                 f"{self.path}: {name} cannot be read ({error}); the file is damaged, fetch it again"
             ) from error

@@ -31,7 +31,7 @@ def parse(octets, name):
     need(canonical(value) == octets, f"{name}: not in its canonical form")
     return value
 def encode(*parts):
-    kinds = [(b"b", p) if isinstance(p, bytes) else (b"i" if isinstance(p, int) else b"s", str(p).encode()) for p in parts]
+    kinds = [({bytes: b"b", int: b"i", str: b"s"}[type(p)], p if isinstance(p, bytes) else str(p).encode()) for p in parts]
     return b"".join(kind + len(content).to_bytes(8, "big") + content for kind, content in kinds)
 P, Q = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, P - 2, P) % P
@@ -92,9 +92,10 @@ def check_commitment(files, signer):
     terms, hidden = check_opened(files, "opened.json", "commitment.json"), parse(files["commitment.json"], "commitment.json")
     opened = all(name in terms for name in hidden["fields"] if name.startswith("copies."))
     need(opened and terms["statistic"] == "mixture-e-process/v1" and 1 < terms["classes"] < 2**24, "opened.json: another test")
-    first, (pairs, quick) = terms["symbols"] - terms["reserve"], [terms.get(f"copies.{n}", 0) for n in ("positions", "quick")]
-    possible = 0 < terms["covers"] <= 1024 and terms["reserve"] >= 0 and min(pairs, quick) >= 0 and 0 < first <= 65536
-    need(possible and pairs + quick <= first and terms["symbols"] <= 65536, "opened.json: impossible terms")
+    pairs, quick, c0 = [terms.get(f"copies.{n}", least) for n, least in (("positions", 0), ("quick", 0), ("coalition", 1))]
+    first, whole = terms["symbols"] - terms["reserve"], pairs % 8 == quick % 2 == 0
+    possible = 0 < terms["covers"] <= 1024 and 0 < c0 <= 64 and min(pairs, quick, terms["reserve"]) >= 0 and whole
+    need(possible and first > 0 and pairs + quick <= first and terms["symbols"] <= 65536, "opened.json: impossible terms")
     terms["pairs"] = pairs > 0 and terms["classes"] >= 10  # a hit is then either label of a symbol's pair, by chance 2/C
     terms["asked"] = range(pairs) if terms["pairs"] else range(pairs + quick, first)
     if "handover.json" not in files:
@@ -213,14 +214,14 @@ def check_request(body, pixels, channels, spec, size, name):
     need(held, f"{name}: does not hold the committed picture")
     return True  # False above: a JPEG's pixels are not compared
 def check_questions(head, questions, terms, digest, salt, beacon, files):
-    numbered = [each["index"] for each in questions] == list(range(len(questions)))
+    numbered = canonical([each["index"] for each in questions]) == canonical(list(range(len(questions))))
     spent = {trial["symbol"] for trial in [] + head["earlier"]} | set([] + head["disclosed"])  # lists, or no header of ours
     order = sorted(terms["asked"], key=lambda j: sha(encode("order/v1", digest, head["run"], beacon, j)))
     probes, leaves = [each for each in questions if not each["control"]], parse(files["leaves.json"], "leaves.json")
     asked, unseen, outcomes = list(dict.fromkeys(each["symbol"] for each in probes)), 0, []
-    need(numbered and asked == [each for each in order if each not in spent][: len(asked)],
+    need(numbered and canonical(asked) == canonical([each for each in order if each not in spent][: len(asked)]),
          "transcript.jsonl: its symbols are no prefix of the drawn order: one was dropped or chosen")
-    need([entry["symbol"] for entry in leaves] == asked, "leaves.json: other leaves than those asked")
+    need(canonical([entry["symbol"] for entry in leaves]) == canonical(asked), "leaves.json: other leaves than those asked")
     for entry in leaves:
         symbol, labels = entry["symbol"], labels_of(bytes.fromhex(entry["nonce"]), salt, terms, entry["symbol"])
         check_leaf(entry, symbol, terms, files)
@@ -267,8 +268,7 @@ def check_verdict(head, questions, outcomes, last, terms, seal):
     opened, level = min(0.0, -max(0.0, *fresh, 0.0) + allowance * math.log10(2)), min(-needed, -3.0)  # at most 10^-3
     print(f"the run: {said}, p = 10^{p:.1f}; adjusted for 2^{allowance} keys: 10^{adjusted:.1f}; the level is 10^{level:.1f}")
     print(f"by the opened answers alone: 10^{opened:.1f}; a claim needs both")
-    hits = sum(trial["hit"] is True for trial in earlier)
-    if earlier: print(f"{hits} hits among {len(earlier)} earlier answers count unopened, on the claimant's word")
+    if earlier: print(f"{sum(t['hit'] is True for t in earlier)} hits of {len(earlier)} earlier answers, unopened, on his word")
     return "inconclusive" if said == "shown" and max(adjusted, opened) > 1e-9 + level else said
 def check(folder):
     """Give the verdict of a valid bundle; raise `Broken` with the first link that does not hold."""
@@ -290,9 +290,9 @@ def check(folder):
         outcomes = check_questions(head, questions, terms, digest, salt, beacon, files)
         verdict = check_verdict(head, questions, outcomes, last, terms, seal)
         need(told["verdict"] == last["verdict"], "the signed statement: another verdict than the transcript")
+        print(f"{sum(outcomes)} hits of {len(outcomes)}, chance {1 + terms['pairs']} in {terms['classes']}; {head['endpoint']}")
+        print(f"{grade}, signed by {signer}; left out on the claimant's word: {len(head['earlier'] + head['disclosed'])} symbols")
     except BAD as error: raise Broken(f"not the form of a bundle ({type(error).__name__}: {str(error)[:120]})") from None
-    print(f"{sum(outcomes)} hits of {len(outcomes)}, by chance {1 + terms['pairs']} in {terms['classes']}; at {head['endpoint']}")
-    print(f"{grade}, signed by {signer}; left out on the claimant's word: {len(head['earlier'] + head['disclosed'])} symbols")
     return verdict
 if __name__ == "__main__":
     try: found = check(Path(sys.argv[1]))

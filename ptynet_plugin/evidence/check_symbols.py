@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ptynet_plugin.claims.canonical import canonical_json
 from ptynet_plugin.claims.leaves import leaf
 from ptynet_plugin.claims.merkle import is_included
 from ptynet_plugin.errors import IntegrityError, PtynetError
@@ -105,16 +106,21 @@ def _check_order(bundle: Bundle, questions: list[Question], beacon: bytes) -> li
         _may_be_asked(bundle),
         key=lambda symbol: tagged_digest("order/v1", bundle.digest, head["run"], beacon, symbol),
     )
-    if [question["index"] for question in questions] != list(range(len(questions))):
+    if not _same([question["index"] for question in questions], list(range(len(questions)))):
         raise IntegrityError("transcript.jsonl: its questions are not numbered from 0: one was dropped or chosen")
     asked = list(dict.fromkeys(question["symbol"] for question in questions if not question["control"]))
-    if asked != [symbol for symbol in drawn if symbol not in spent][: len(asked)]:
+    if not _same(asked, [symbol for symbol in drawn if symbol not in spent][: len(asked)]):
         raise IntegrityError(
             "transcript.jsonl: its symbols are no prefix of the drawn order: one was dropped or chosen"
         )
-    if [entry["symbol"] for entry in bundle.leaves] != asked:
+    if not _same([entry["symbol"] for entry in bundle.leaves], asked):
         raise IntegrityError("leaves.json: other leaves than those asked")
     return asked
+
+
+def _same(told: list[Any], expected: list[int]) -> bool:
+    """Compare as written: in JSON `true` is not 1."""
+    return canonical_json(told) == canonical_json(expected)
 
 
 def _committed(bundle: Bundle, symbol: int, entry: dict[str, Any]) -> list[Picture]:

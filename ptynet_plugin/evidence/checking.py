@@ -165,5 +165,5 @@ def _notes(bundle: Bundle, stamps: dict[str, datetime], outcomes: Outcomes) -> l
         notes.append(f"{told} symbols of earlier runs or opened before are left out on the claimant's word")
     if head["earlier"]:
         hits = sum(trial["hit"] is True for trial in head["earlier"])
-        notes.append(f"{hits} hits among {len(head['earlier'])} earlier answers count unopened, on the claimant's word")
+        notes.append(f"{hits} hits of {len(head['earlier'])} earlier answers, unopened, on his word")
     return notes

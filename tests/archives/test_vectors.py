@@ -45,6 +45,7 @@ UNREADABLE = {
     "huge-directory.mar": "2147483648 bytes of directory",
     "huge-member-count.mar": "declares 60000 members",
     "line-feed-name.mar": "control, invisible or reserved character",
+    "local-name-not-utf8.mar": "ptynet-manifest.json cannot be read ('utf-8' codec",
     "long-name.mar": "too long or too deep",
     "manifest-deep.mar": "ptynet-manifest.json: not clean JSON",
     "manifest-infinite.mar": "holds a value that no manifest has",

@@ -194,7 +194,7 @@ def test_both_checkers_say_what_counts_on_the_claimants_word(
     with Ledger(tmp_path / "claim", digest=questions.claim.digest) as ledger:
         run_protocol(Suspect(questions), questions, ledger=ledger, budget=12)
     make_bundle(tmp_path / "bundle", tmp_path / "claim", questions)
-    told = "10 hits among 10 earlier answers count unopened, on the claimant's word"
+    told = "10 hits of 10 earlier answers, unopened, on his word"
     assert told in check_bundle(tmp_path / "bundle").notes
     alone.check(tmp_path / "bundle")
     assert told in capsys.readouterr().out

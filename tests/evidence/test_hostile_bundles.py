@@ -135,6 +135,19 @@ def test_both_checkers_agree_on_any_value_of_an_adversary(bundle: Path, name: st
         assert ours in ("refused", "inconclusive"), path  # four questions show nothing, whatever is said of them
 
 
+def test_both_checkers_agree_on_any_field_that_is_missing(bundle: Path, tmp_path: Path) -> None:
+    """Nothing that is read late, a line for the reader even, may end in another error than the checker's own."""
+    lines = [json.loads(line) for line in (bundle / "transcript.jsonl").read_bytes().splitlines()]
+    written_anew = {"claim", "previous"}
+    for number in (0, 1, len(lines) - 1):
+        for name in sorted(set(lines[number]) - written_anew):
+            folder = tmp_path / f"{number}-{name}"
+            shutil.copytree(bundle, folder)
+            edit_transcript(folder, lambda lines, number=number, name=name: lines[number].pop(name), secret=SECRET)
+            ours, theirs = judged(folder)
+            assert ours == theirs, (number, name)
+
+
 @pytest.mark.parametrize("name", ["earlier", "disclosed"])
 @pytest.mark.parametrize("value", ["", {}, "x", None, 0])
 def test_what_was_asked_before_is_a_list(bundle: Path, tmp_path: Path, name: str, value: object) -> None:

@@ -64,6 +64,17 @@ def encrypted(members: Members) -> bytes:
     return bytes(octets)
 
 
+def local_name_not_utf8(members: Members) -> bytes:
+    """The manifest's own header names it in octets that are no UTF-8; the directory names it well."""
+    octets = bytearray(canonical(members))
+    octets[octets.index(b"ptynet-manifest.json")] = 0xF5
+    place = 0
+    while (place := octets.find(b"PK\1\2", place)) >= 0:
+        octets[place + 9] |= 0x08  # names are UTF-8
+        place += 4
+    return bytes(octets)
+
+
 def many(members: Members) -> bytes:
     octets = bytearray(canonical(members))
     octets[-14:-10] = struct.pack("<HH", 60_000, 60_000)
@@ -98,6 +109,7 @@ CONTAINERS: dict[str, Callable[[Members], bytes]] = {
     "bomb-lying-size": lying_size,
     "overlapping-entries": overlapping,
     "encrypted-entry": encrypted,
+    "local-name-not-utf8": local_name_not_utf8,
     "bzip2-entry": lambda m: stock_zip([*plain(m), (entry("packed", method=zipfile.ZIP_BZIP2), b"x")]),
     "huge-member-count": many,
     "huge-directory": huge_directory,
