@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.record.__main__ import _conclude
 from benchmarks.record.machine import describe, source_state
 from benchmarks.record.page import LARGEST_JSON, page, record_json, without_paths
 from benchmarks.record.parts import LONG, MARKS, PARTS, Part
-from benchmarks.record.running import Runner
+from benchmarks.record.running import Done, Runner, Status
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = {
@@ -58,6 +59,15 @@ def test_how_a_part_ended_is_told(runner: Callable[..., Runner], name: str, stat
     done = runner().run(part(name))
     assert (done.status, done.code) == (status, code)
     assert name != "crashed" or "no luck" in done.reason
+
+
+@pytest.mark.parametrize(
+    ("second", "code"), [("reached", 0), ("missed", 1), ("failed", 2), ("out of time", 2), ("left out", 2)]
+)
+def test_the_record_s_own_exit_code_is_that_of_its_worst_part(second: Status, code: int) -> None:
+    done = [Done(name, status, 1.0, 0, "", "", "", 0.0) for name, status in (("a", "reached"), ("b", second))]
+    assert _conclude([], done, 2.0) == code
+    assert _conclude([], done[::-1], 2.0) == code
 
 
 def test_a_part_that_takes_too_long_is_stopped(runner: Callable[..., Runner]) -> None:

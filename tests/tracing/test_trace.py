@@ -11,6 +11,7 @@ from ptynet_plugin.codes.pirates import ERASED, Strategy, combined
 from ptynet_plugin.errors import BadAnswer, EndpointError, Unreachable, UsageError
 from ptynet_plugin.statistics.class_map import ClassMap
 from ptynet_plugin.tracing.reading import trace_order
+from ptynet_plugin.tracing.scales import Presence
 from ptynet_plugin.tracing.trace import require_classes, require_traceable, trace_endpoint
 from ptynet_plugin.verification.events import Interrupted
 from ptynet_plugin.verification.questions import Questions
@@ -141,6 +142,9 @@ def test_what_verify_asked_is_read_from_the_ledger(ten: TraceCase) -> None:
 
 def test_verify_counts_what_a_trace_asked_of_the_pairs_alone(ten: TraceCase) -> None:
     ten.trace(ten.copy(21), to_the_end=True, budget=50)
+    lines = [json.loads(line) for line in (ten.folder / "ledger.jsonl").read_text().splitlines()]
+    hits = {line["symbol"] for line in lines if line["kind"] == "answered" and line["hit"]}
+    assert len(hits) == 16 and hits <= set(ten.claim.terms.ownership), "a quick symbol shows no ownership"
     with Ledger(ten.folder, digest=ten.claim.digest) as ledger:
         shown = run_protocol(ten.suspect(ten.copy(21)), ten.questions, ledger=ledger)
     assert shown.verdict == "shown"
@@ -221,6 +225,15 @@ def test_a_copy_behind_a_mirror_is_named_from_mirrored_probes(ten: TraceCase) ->
     assert second.to_json({})["view"] == "mirrored"
     lines = [json.loads(line) for line in (ten.folder / "ledger.jsonl").read_text().splitlines()]
     assert [line["facts"].get("view") for line in lines if line["kind"] == "run"] == [None, "mirrored"]
+
+
+def test_an_answer_in_another_view_counts_for_the_mark_and_excludes_nothing(ten: TraceCase) -> None:
+    plain, other = Presence(ten.claim.terms), Presence(ten.claim.terms)
+    for symbol in list(ten.claim.terms.ownership)[:40]:
+        plain.observe(symbol, hit=False)
+        other.observe(symbol, hit=False, same_view=False)
+    assert plain.log10_p == other.log10_p is not None
+    assert (plain.absent, other.absent, other.excluded_share) == (True, False, None)
 
 
 def test_answers_read_through_a_class_map_are_erasures_with_their_own_null(ten: TraceCase) -> None:
