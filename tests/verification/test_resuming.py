@@ -132,3 +132,14 @@ def test_a_file_that_is_no_run_is_refused(case: Case, tmp_path: Path, content: s
     state.write_text(content)
     with pytest.raises(UsageError, match=r"run\.json: is no run to resume"):
         case.verify(case.marked, state=state)
+
+
+def test_a_second_run_without_a_bundle_ends_as_soon_as_both_together_show_the_mark(case: Case) -> None:
+    """Only what a third party is to be shown must be shown by the second run alone."""
+    at_once = case.verify(FakeEndpoint(case.marked, name="fake://elsewhere/model"))
+    with pytest.raises(Interrupted):
+        case.verify(case.marked, stop=iter([False] * 7 + [True]).__next__)
+    second = case.verify(case.marked)
+    assert (second.verdict, at_once.verdict) == ("shown", "shown")
+    assert second.run.earlier == [True] * 7
+    assert len(second.run.probes) < len(at_once.run.probes)

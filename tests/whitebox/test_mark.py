@@ -10,7 +10,7 @@ from scipy.stats import binomtest, kstest
 from ptynet_plugin.errors import UsageError
 from ptynet_plugin.keys import OwnerKey
 from ptynet_plugin.whitebox.mark import BITS, embed, embedding_cost, read, weight_mark
-from ptynet_plugin.whitebox.projection import ROWS, Projection, walsh_hadamard
+from ptynet_plugin.whitebox.projection import ROWS, Projection, _scalar_products, walsh_hadamard
 
 KEY, OTHER = OwnerKey(bytes(range(32))), OwnerKey(bytes(range(1, 33)))
 MARK = weight_mark(KEY, model=b"model hash")
@@ -48,6 +48,13 @@ def test_no_direction_is_nearly_a_sum_of_others(size: int) -> None:
         projection = Projection(bytes([number]) * 32, size)
         products = np.array([projection.forward(projection.adjoint(each)) for each in np.eye(ROWS)])
         assert np.linalg.eigvalsh(products)[0] > 0.009
+
+
+@pytest.mark.parametrize("size", [2048, 2050, 2304, 3001])
+def test_products_of_cut_rows_are_those_of_the_matrix(size: int) -> None:
+    rows = np.random.default_rng(size).choice(1 << (size - 1).bit_length(), 256, replace=False)
+    signs = hadamard(1 << (size - 1).bit_length())[rows, :size].astype(float)
+    np.testing.assert_allclose(_scalar_products(rows, size), signs @ signs.T / size, atol=1e-12)
 
 
 @pytest.mark.parametrize("number", [0, 8])
