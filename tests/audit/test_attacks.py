@@ -18,7 +18,7 @@ from model_store_tools.audit.attacks import ALL, attacks_of, near_key, neural_cl
 from model_store_tools.audit.attacks.overwriting import overwrite
 from model_store_tools.audit.contract import HEADINGS, Artefact, Attack
 from model_store_tools.audit.engines import open_engine
-from model_store_tools.audit.on_graph import Step, seams, steps_of
+from model_store_tools.audit.on_graph import Step, load_graph, seams, steps_of
 from ptynet_plugin.network.training import TrainingPlan
 from tests.support.audit_case import AuditCase, case_of, small_target
 from tests.support.quick_mark import BITS, KEY, SYMBOLS
@@ -107,6 +107,15 @@ def test_what_was_converted_before_is_cut_as_well(first: str, audit_case: AuditC
     pictures = audit_case.shares.held_out.pictures
     wanted = open_engine(made).scores(pictures).argmax(axis=1)
     assert np.mean(open_engine(cut.artefact).scores(pictures).argmax(axis=1) == wanted) >= 0.95
+
+
+def test_weights_taken_out_of_nodes_need_version_4_of_the_format(tmp_path: Path, audit_case: AuditCase) -> None:
+    """Before it every initializer had to be an input as well."""
+    artefact = with_constant_nodes(audit_case.artefact, tmp_path)
+    model = onnx.load(artefact.model)
+    model.ir_version = 3
+    artefact.model.write_bytes(model.SerializeToString())
+    assert load_graph(artefact, attack="a test").ir_version == 4
 
 
 def with_weights_among_inputs(artefact: Artefact, folder: Path) -> Artefact:

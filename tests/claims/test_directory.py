@@ -97,6 +97,8 @@ def test_the_only_claim_of_a_mark_is_found(tmp_path: Path, folder: Path) -> None
     write_claim(folder.parent / "vgg", make_claim())
     with pytest.raises(ClaimError, match=r"2 claims \(resnet18, vgg\); say which with --claim"):
         find_claim(tmp_path)
+    with pytest.raises(ClaimError, match="2 claims"):
+        find_claim(tmp_path, copies=True)  # none is for copies: what there is is named
     with pytest.raises(ClaimError, match="holds no claim"):
         find_claim(tmp_path / "elsewhere")
 

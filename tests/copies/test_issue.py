@@ -180,6 +180,15 @@ def test_of_several_customers_only_those_with_this_very_archive_are_passed_over(
     assert code == 2 and "'Beta GmbH' has copy 2" in err and moved.exists(), "another copy's archive in its place"
 
 
+def test_a_customer_whose_copy_was_revoked_gets_a_new_one_among_several(issued: CopyCase) -> None:
+    with issued.open_registry() as registry:
+        (first, *_) = registry.copies()
+        registry.revoke(first.claim, 1, reason="lost")
+    code, out, err = issue(issued, "Alpha Ltd", "Beta GmbH", positions=None)
+    assert code == 0, err
+    assert [Path(line).name for line in out.splitlines()] == ["target-copy-4", "target-copy-2"]
+
+
 def test_another_keys_registry_and_mark_are_refused(unissued: CopyCase) -> None:
     assert run("keygen", unissued.folder / "other.key")[0] == 0
     code, _, err = issue(unissued, "Alpha Ltd", key=unissued.folder / "other.key")

@@ -147,6 +147,15 @@ def test_two_registries_of_one_claim_never_spend_a_trace_number_twice(issued: Co
         assert [each.number for each in second.traces()] == [2, 4]
 
 
+def test_no_trace_raises_the_level_of_the_first_and_a_refused_one_spends_no_number(issued: CopyCase) -> None:
+    assert trace(issued, f"file:{issued.archives[1]}")[0] == 0
+    for suspect in (f"file:{issued.archives[0]}", issued.archives[0]):
+        code, _, err = trace(issued, suspect, "--fwer", "1e-2")
+        assert code == 2 and "the claim's first trace was registered at the level" in err
+    with issued.open_registry() as registry:
+        assert [each.number for each in registry.traces()] == [1]
+
+
 def permuted(source: Path, out: Path) -> Path:
     """Shuffle symbols, cast, and rename everything: what a thief does to a table he does not dare to cut."""
     model = onnx.load(str(source))

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from benchmarks.fuzz_bundles import Attempt, attempts_on, disagreement
+from model_store_tools.cli.main import app
 from ptynet_plugin.claims import Beacon, Claim, Ledger, Seal, read_claim, write_claim
 from ptynet_plugin.claims.signing import is_signed_by, sign, signer
 from ptynet_plugin.errors import ClaimError, IntegrityError
@@ -257,6 +259,9 @@ def test_invented_earlier_hits_show_no_claim(tmp_path: Path) -> None:
     found = check_bundle(tmp_path / "bundle").decision
     assert found.log10_p_adjusted < found.level < found.log10_p_opened == 0.0
     assert "by the opened answers alone: 10^0.0; a claim needs both" in printed
+    told = CliRunner().invoke(app, ["claim", "check", str(tmp_path / "bundle")])
+    assert told.exit_code == 3
+    assert "p = 10^0.0 by the opened answers alone, NOT within the level: and this" in told.output
 
 
 def test_a_second_run_shows_a_claim_by_itself(tmp_path: Path) -> None:

@@ -53,6 +53,21 @@ def test_layers_that_buy_little_stay_as_they_are() -> None:
     np.testing.assert_array_equal(marked["first"], weights()["first"])
 
 
+def test_a_layer_below_a_twentieth_of_the_best_gain_does_not_move() -> None:
+    marked = embed_jointly(weights(), MARK, gains={"first": 0.04, "wide": 1.0, "last": 0.06})
+    assert [name for name, change in moved(marked).items() if change] == ["wide", "last"]
+
+
+def test_the_usual_damages_are_what_they_are_called() -> None:
+    value = weights()["wide"]
+    pruned, more, rounded, overwritten = (damage(value) for damage in usual_damages(MARK))
+    assert [np.mean(part == 0) for part in (pruned, more)] == pytest.approx([0.65, 0.8], abs=0.01)
+    assert len(np.unique(rounded)) <= 15 and np.abs(rounded - value).max() <= np.abs(value).max() / 14 + 1e-6
+    assert 0 < np.linalg.norm(overwritten - value) < np.linalg.norm(value)
+    small = weights()["first"].ravel()[:100]
+    np.testing.assert_array_equal(usual_damages(MARK)[3](small), small)
+
+
 @pytest.mark.parametrize(
     ("gains", "message"),
     [
