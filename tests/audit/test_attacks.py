@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model_store_tools.audit.attacks import ALL, attacks_of, near_key, neural_cleanse, purification
 from model_store_tools.audit.attacks.overwriting import overwrite
-from model_store_tools.audit.contract import HEADINGS, Artefact, Attack
+from model_store_tools.audit.contract import HEADINGS, Artefact, Attack, AttackRefused
 from model_store_tools.audit.engines import open_engine
 from model_store_tools.audit.on_graph import Step, load_graph, seams, steps_of
 from ptynet_plugin.network.training import TrainingPlan
@@ -107,6 +107,35 @@ def test_what_was_converted_before_is_cut_as_well(first: str, audit_case: AuditC
     pictures = audit_case.shares.held_out.pictures
     wanted = open_engine(made).scores(pictures).argmax(axis=1)
     assert np.mean(open_engine(cut.artefact).scores(pictures).argmax(axis=1) == wanted) >= 0.95
+
+
+def of_one_row(artefact: Artefact, folder: Path) -> Artefact:
+    """The same model, fixed to one picture a run."""
+    model = onnx.load(artefact.model)
+    for entry in (*model.graph.input, *model.graph.output):
+        entry.type.tensor_type.shape.dim[0].dim_value = 1
+    del model.graph.value_info[:]
+    (folder / "one.onnx").write_bytes(model.SerializeToString())
+    return artefact.with_model(folder / "one.onnx")
+
+
+@pytest.mark.parametrize("name", ["nodes -> benign mean", "near-key search, 20 keys", "cut branch"])
+def test_a_graph_of_one_picture_at_a_time_is_attacked_as_one_of_many(
+    name: str, audit_case: AuditCase, tmp_path: Path
+) -> None:
+    notes = []
+    for subject in (audit_case.artefact, of_one_row(audit_case.artefact, tmp_path)):
+        folder = tmp_path / f"out{len(notes)}"
+        folder.mkdir()
+        notes.append(BY_NAME[name].run(subject, audit_case.shares.thief, folder=folder, seed=0).note)
+    assert notes[0] == notes[1] != ""
+
+
+def test_a_trace_of_one_picture_at_a_time_is_refused(audit_case: AuditCase, tmp_path: Path) -> None:
+    with pytest.raises(AttackRefused, match="the graph reads one picture at a time"):
+        BY_NAME["TorchScript frozen"].run(
+            of_one_row(audit_case.artefact, tmp_path), audit_case.shares.thief, folder=tmp_path, seed=0
+        )
 
 
 def test_weights_taken_out_of_nodes_need_version_4_of_the_format(tmp_path: Path, audit_case: AuditCase) -> None:
