@@ -133,7 +133,7 @@ def test_a_graph_of_one_picture_at_a_time_is_attacked_as_one_of_many(
 
 def test_a_trace_of_one_picture_at_a_time_is_refused(audit_case: AuditCase, tmp_path: Path) -> None:
     with pytest.raises(AttackRefused, match="the graph reads one picture at a time"):
-        BY_NAME["TorchScript frozen"].run(
+        BY_NAME["ONNX -> TorchScript"].run(
             of_one_row(audit_case.artefact, tmp_path), audit_case.shares.thief, folder=tmp_path, seed=0
         )
 
