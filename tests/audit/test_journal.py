@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from model_store_tools.audit import audit as audits
+from model_store_tools.audit import journal as journals
 from model_store_tools.audit.contract import Artefact, Attack, Outcome, Share
 from model_store_tools.audit.journal import Journal, digest_of
 from model_store_tools.audit.suite import Evidence, Row
@@ -46,6 +47,13 @@ def test_what_was_being_written_is_taken_off(tmp_path: Path) -> None:
     assert path.read_bytes() == whole
     journal.keep(replace(ROW, attack="next"), spent=0.0)
     assert list(Journal.open(path, SUBJECT).rows) == ["mine", "next"]
+
+
+def test_a_file_larger_than_any_journal_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = kept(tmp_path / "j", ROW)
+    monkeypatch.setattr(journals, "FILE_LIMIT", 100)
+    with pytest.raises(UsageError, match=f"has {path.stat().st_size} octets, no audit writes more than 100"):
+        Journal.open(path, SUBJECT)
 
 
 @pytest.mark.parametrize("result", ["attack-failed", "refused"])

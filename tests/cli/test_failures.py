@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,12 @@ def test_a_disk_that_says_no_is_no_defect(tmp_path: Path) -> None:
     assert said(verb) == (2, f"ptynet: {tmp_path}/absent/file: No such file or directory\n")
 
 
-def test_a_full_disk_that_names_no_file_is_no_defect_either() -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_that_names_no_file_is_no_defect_either(number: int) -> None:
     def verb() -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
-    told = "No space left on device: the disk or a limit on it is full; free some space and run again"
+    told = f"{os.strerror(number)}: the disk or a limit on it is full; free some space and run again"
     assert said(verb) == (2, f"ptynet: {told}\n")
 
 
