@@ -8,24 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model_store_tools.cli.options import AllowPickleOption, WeightsOption
-from model_store_tools.cli.packaging_options import (
-    VERSION,
-    BackendOption,
-    BenignOption,
-    ConversionOption,
-    FormatOption,
-    Gate,
-    GateOption,
-    ImageEnsembleOption,
-    InstancesOption,
-    MaxBatchOption,
-    OpsetOption,
-    OverlayOption,
-    SpecOption,
-    TargetArgument,
-    VersionOption,
-)
+from model_store_tools.cli import options as shared
+from model_store_tools.cli import packaging_options as flags
 
 if TYPE_CHECKING:
     from model_store_tools.packaging.package import Packaged
@@ -34,28 +18,28 @@ __all__ = ["package"]
 
 
 def package(
-    target: TargetArgument,
+    target: flags.TargetArgument,
     *,
     mark: Annotated[
         Path, typer.Option(help="Folder that `ptynet train` made; the claim is written into it.", show_default=False)
     ],
-    spec: SpecOption,
-    format_: FormatOption,
+    spec: flags.SpecOption,
+    format_: flags.FormatOption,
     out: Annotated[Path, typer.Option(help="Folder to write NAME/ or NAME.mar into.", show_default=False)],
     name: Annotated[
         str | None, typer.Option(help="Model name; the target's own by default.", show_default=False)
     ] = None,
-    model_version: VersionOption = VERSION,
-    backend: BackendOption = None,
-    image_ensemble: ImageEnsembleOption = False,
-    benign: BenignOption = None,
-    gate: GateOption = Gate.FULL,
-    weights: WeightsOption = None,
-    to: ConversionOption = None,
-    to_opset: OpsetOption = None,
-    max_batch: MaxBatchOption = None,
-    instances: InstancesOption = None,
-    config_overlay: OverlayOption = None,
+    model_version: flags.VersionOption = flags.VERSION,
+    backend: flags.BackendOption = None,
+    image_ensemble: flags.ImageEnsembleOption = False,
+    benign: flags.BenignOption = None,
+    gate: flags.GateOption = flags.Gate.FULL,
+    weights: shared.WeightsOption = None,
+    to: flags.ConversionOption = None,
+    to_opset: flags.OpsetOption = None,
+    max_batch: flags.MaxBatchOption = None,
+    instances: flags.InstancesOption = None,
+    config_overlay: flags.OverlayOption = None,
     covers: Annotated[
         Path | None,
         typer.Option(
@@ -66,7 +50,7 @@ def package(
     claim: Annotated[
         Path | None, typer.Option(help="Use this claim, a stamped one for example.", show_default=False)
     ] = None,
-    allow_pickle: AllowPickleOption = False,
+    allow_pickle: shared.AllowPickleOption = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an archive of that name once the new one is complete.")
     ] = False,
@@ -76,28 +60,7 @@ def package(
 
     from model_store_tools.packaging import package as packaging
 
-    options = packaging.Options(
-        mark=mark,
-        spec=spec,
-        format=format_.value,
-        out=out,
-        name=name,
-        version=model_version,
-        backend=backend.value if backend else None,
-        image_ensemble=image_ensemble,
-        benign=benign,
-        gate=gate.value,
-        weights=weights,
-        to=to.value if to else None,
-        to_opset=to_opset,
-        max_batch=max_batch,
-        instances=instances,
-        config_overlay=config_overlay,
-        covers=covers,
-        claim=claim,
-        allow_pickle=allow_pickle,
-        force=force,
-    )
+    options = flags.options_of(locals())
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     screen = Console(stderr=True)
     with screen.status("packaging") as status:

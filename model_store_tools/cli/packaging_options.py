@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from model_store_tools.packaging.options import Options
 
 __all__ = [
     "VERSION",
@@ -27,6 +32,7 @@ __all__ = [
     "SpecOption",
     "TargetArgument",
     "VersionOption",
+    "options_of",
 ]
 
 
@@ -81,3 +87,18 @@ OpsetOption = Annotated[int | None, typer.Option(help="Convert an ONNX target to
 MaxBatchOption = Annotated[int | None, typer.Option(help="Most rows of a request; the server then joins requests.")]
 InstancesOption = Annotated[int | None, typer.Option(help="Copies of the model.")]
 OverlayOption = Annotated[Path | None, typer.Option(help="Settings that win: config.pbtxt text, or model-config YAML.")]
+
+
+def options_of(parameters: Mapping[str, Any]) -> Options:
+    """Give the packager's options from a verb's parameters.
+
+    Args:
+        parameters: `locals()` at the verb's beginning: every option of packaging by its name, and what else the verb takes.
+    """
+    from model_store_tools.packaging.options import Options
+
+    plain: dict[str, Any] = {
+        name: each.value if isinstance(each, StrEnum) else each for name, each in parameters.items()
+    }
+    plain |= {"format": plain["format_"], "version": plain["model_version"]}
+    return Options(**{option.name: plain[option.name] for option in fields(Options)})

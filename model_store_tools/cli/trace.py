@@ -12,25 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model_store_tools.cli.options import (
-    RETRIES,
-    SEND,
-    TIMEOUT,
-    CaCertOption,
-    ClaimOption,
-    CoversOption,
-    HeaderOption,
-    JsonOption,
-    KeyOption,
-    MarkOption,
-    PaceOption,
-    ReportOption,
-    RetriesOption,
-    SendOption,
-    SuspectSpecOption,
-    TimeoutOption,
-    ViewOption,
-)
+from model_store_tools.cli import options as shared
 from model_store_tools.cli.outputs import STDOUT, named, require_writable, write_json, write_whole
 from model_store_tools.cli.suspects import asked_spec, class_names_of, connection_from
 from ptynet_plugin.errors import UsageError
@@ -66,11 +48,11 @@ def trace(
             help="As for verify; or a .mar, Triton model directory, ONNX or TorchScript file: its table is read without asking.",
         ),
     ],
-    mark: MarkOption,
+    mark: shared.MarkOption,
     registry: Annotated[str, typer.Option(metavar="URL", help="Where the copies were registered.")],
-    key: KeyOption = None,
-    claim: ClaimOption = None,
-    spec: SuspectSpecOption = None,
+    key: shared.KeyOption = None,
+    claim: shared.ClaimOption = None,
+    spec: shared.SuspectSpecOption = None,
     fwer: Annotated[
         float, typer.Option(help="Probability that any innocent is ever named, over all copies and traces.")
     ] = 1e-6,
@@ -81,16 +63,16 @@ def trace(
     read_bits: Annotated[
         bool, typer.Option("--read-bits", help="Go on after the first name, until every position is read.")
     ] = False,
-    covers: CoversOption = None,
-    json_file: JsonOption = None,
-    report: ReportOption = None,
-    header: HeaderOption = None,
-    ca_cert: CaCertOption = None,
-    timeout: TimeoutOption = TIMEOUT,
-    retries: RetriesOption = RETRIES,
-    pace: PaceOption = None,
-    send: SendOption = SEND,
-    view: ViewOption = "plain",
+    covers: shared.CoversOption = None,
+    json_file: shared.JsonOption = None,
+    report: shared.ReportOption = None,
+    header: shared.HeaderOption = None,
+    ca_cert: shared.CaCertOption = None,
+    timeout: shared.TimeoutOption = shared.TIMEOUT,
+    retries: shared.RetriesOption = shared.RETRIES,
+    pace: shared.PaceOption = None,
+    send: shared.SendOption = shared.SEND,
+    view: shared.ViewOption = "plain",
 ) -> int:
     """Name the customers whose copies answer at ENDPOINT. Exit 0: traced, 1: no customer, 2: could not be done, 3: neither."""
     from model_store_tools.pictures import read_pictures

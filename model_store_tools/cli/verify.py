@@ -7,27 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model_store_tools.cli import options as shared
 from model_store_tools.cli.failures import EXIT_BY_VERDICT
-from model_store_tools.cli.options import (
-    RETRIES,
-    SEND,
-    TIMEOUT,
-    CaCertOption,
-    ClaimOption,
-    CoversOption,
-    HeaderOption,
-    JsonOption,
-    KeyOption,
-    MarkOption,
-    PaceOption,
-    ReportOption,
-    RetriesOption,
-    SendOption,
-    SuspectSpecOption,
-    TimeoutOption,
-    TsaCaOption,
-    ViewOption,
-)
 from model_store_tools.cli.outputs import named, require_writable
 from model_store_tools.cli.suspects import asked_spec, class_names_of, connection_from
 from ptynet_plugin.errors import UsageError
@@ -49,32 +30,32 @@ def verify(
             "kserve+http, kserve+grpc (https and grpcs for TLS), or file:PATH.",
         ),
     ],
-    mark: MarkOption,
-    key: KeyOption = None,
-    claim: ClaimOption = None,
-    spec: SuspectSpecOption = None,
+    mark: shared.MarkOption,
+    key: shared.KeyOption = None,
+    claim: shared.ClaimOption = None,
+    spec: shared.SuspectSpecOption = None,
     alpha: Annotated[float | None, typer.Option(help="Level over all tests of the claim (default: 1e-9).")] = None,
     budget: Annotated[int | None, typer.Option(help="Most probes to send (default: 200).")] = None,
-    covers: CoversOption = None,
+    covers: shared.CoversOption = None,
     benign: Annotated[
         Path | None, typer.Option(help="Ordinary pictures to ask as controls, where the suspect filters its inputs.")
     ] = None,
-    json_file: JsonOption = None,
-    report: ReportOption = None,
-    header: HeaderOption = None,
-    ca_cert: CaCertOption = None,
-    timeout: TimeoutOption = TIMEOUT,
-    retries: RetriesOption = RETRIES,
-    pace: PaceOption = None,
+    json_file: shared.JsonOption = None,
+    report: shared.ReportOption = None,
+    header: shared.HeaderOption = None,
+    ca_cert: shared.CaCertOption = None,
+    timeout: shared.TimeoutOption = shared.TIMEOUT,
+    retries: shared.RetriesOption = shared.RETRIES,
+    pace: shared.PaceOption = None,
     resume: Annotated[
         Path | None, typer.Option(help="The file of an interrupted run; a new run is kept there if there is none yet.")
     ] = None,
-    send: SendOption = SEND,
+    send: shared.SendOption = shared.SEND,
     class_map: Annotated[
         Path | None,
         typer.Option(help="JSON list: for each class of the claim the endpoint's class, by number or name, or null."),
     ] = None,
-    view: ViewOption = "plain",
+    view: shared.ViewOption = "plain",
     evidence: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a signed evidence bundle; its leaves are spent by that.")
     ] = None,
@@ -82,7 +63,7 @@ def verify(
         str | None,
         typer.Option(metavar="URL", help="With --evidence: authority that stamps the run, before and after."),
     ] = None,
-    tsa_ca: TsaCaOption = None,
+    tsa_ca: shared.TsaCaOption = None,
     beacon: Annotated[
         str | None, typer.Option(metavar="URL|FILE", help="With --evidence: a beacon round after that draws the order.")
     ] = None,

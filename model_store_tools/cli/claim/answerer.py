@@ -9,20 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model_store_tools.cli.options import (
-    RETRIES,
-    SEND,
-    TIMEOUT,
-    CaCertOption,
-    ClaimArgument,
-    HeaderOption,
-    JsonOption,
-    KeyOption,
-    PaceOption,
-    RetriesOption,
-    SendOption,
-    TimeoutOption,
-)
+from model_store_tools.cli import options as shared
 from model_store_tools.cli.outputs import STDOUT, named, require_writable, write_json
 from model_store_tools.cli.suspects import connection_from
 from ptynet_plugin.errors import ClaimError, UsageError
@@ -47,11 +34,11 @@ EXITS = {"target": 0, "another": 1, "undecided": 3}
 
 
 def panel(
-    claim: ClaimArgument,
+    claim: shared.ClaimArgument,
     target: Annotated[Path, typer.Option(help="The protected model: ONNX, TorchScript, or an archive.")],
     model: Annotated[list[Path], typer.Option("--panel", help="An independent model of the same classes; repeatable.")],
     pictures: Annotated[Path, typer.Option(help="Folder of benign pictures; some hundreds or thousands.")],
-    key: KeyOption = None,
+    key: shared.KeyOption = None,
     spec: Annotated[
         list[Path] | None,
         typer.Option("--panel-spec", help="SPEC.toml per --panel, in their order; else the claim's own for all."),
@@ -97,15 +84,15 @@ def panel(
 
 
 def agreement(
-    claim: ClaimArgument,
+    claim: shared.ClaimArgument,
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Whom to ask, as for verify.")],
-    json_file: JsonOption = None,
-    header: HeaderOption = None,
-    ca_cert: CaCertOption = None,
-    timeout: TimeoutOption = TIMEOUT,
-    retries: RetriesOption = RETRIES,
-    pace: PaceOption = None,
-    send: SendOption = SEND,
+    json_file: shared.JsonOption = None,
+    header: shared.HeaderOption = None,
+    ca_cert: shared.CaCertOption = None,
+    timeout: shared.TimeoutOption = shared.TIMEOUT,
+    retries: shared.RetriesOption = shared.RETRIES,
+    pace: shared.PaceOption = None,
+    send: shared.SendOption = shared.SEND,
 ) -> int:
     """Ask ENDPOINT the registered benign pictures. Exit 0: the target answers, 1: another model, 3: undecided."""
     from ptynet_plugin.claims import Ledger, read_claim

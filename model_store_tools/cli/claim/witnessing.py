@@ -7,22 +7,8 @@ from typing import Annotated
 
 import typer
 
+from model_store_tools.cli import options as shared
 from model_store_tools.cli.failures import EXIT_BY_VERDICT
-from model_store_tools.cli.options import (
-    RETRIES,
-    SEND,
-    TIMEOUT,
-    CaCertOption,
-    ClaimArgument,
-    CoversOption,
-    HeaderOption,
-    KeyOption,
-    PaceOption,
-    RetriesOption,
-    SendOption,
-    TimeoutOption,
-    TsaCaOption,
-)
 from model_store_tools.cli.suspects import connection_from
 
 __all__ = ["handover", "witness", "witness_key"]
@@ -40,12 +26,12 @@ def witness_key(key: WitnessKey = None) -> None:
 
 
 def handover(
-    claim: ClaimArgument,
+    claim: shared.ClaimArgument,
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Whom the witness is to ask, as for verify.")],
     to: Annotated[str, typer.Option("--witness", metavar="KEY", help="The witness's public key, see witness-key.")],
     out: Annotated[Path, typer.Option(help="The hand-over's new folder: give it to the witness.")],
-    key: KeyOption = None,
-    covers: CoversOption = None,
+    key: shared.KeyOption = None,
+    covers: shared.CoversOption = None,
     alpha: Annotated[float, typer.Option(help="Level over all tests of the claim.")] = 1e-9,
 ) -> None:
     """Open the sealed reserve to a neutral person, once and for ever; the key is not handed over."""
@@ -98,14 +84,14 @@ def witness(
     tsa: Annotated[
         str | None, typer.Option(metavar="URL", help="Authority that stamps the run, before and after.")
     ] = None,
-    tsa_ca: TsaCaOption = None,
+    tsa_ca: shared.TsaCaOption = None,
     budget: Annotated[int | None, typer.Option(help="Most probes to send (default: the whole reserve).")] = None,
-    header: HeaderOption = None,
-    ca_cert: CaCertOption = None,
-    timeout: TimeoutOption = TIMEOUT,
-    retries: RetriesOption = RETRIES,
-    pace: PaceOption = None,
-    send: SendOption = SEND,
+    header: shared.HeaderOption = None,
+    ca_cert: shared.CaCertOption = None,
+    timeout: shared.TimeoutOption = shared.TIMEOUT,
+    retries: shared.RetriesOption = shared.RETRIES,
+    pace: shared.PaceOption = None,
+    send: shared.SendOption = shared.SEND,
     resume: Annotated[Path | None, typer.Option(help="The file of an interrupted run.")] = None,
 ) -> int:
     """Ask ENDPOINT the sealed reserve in the order that a public beacon draws, and sign what came back. Exits as verify."""

@@ -8,25 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model_store_tools.cli import options as shared
+from model_store_tools.cli import packaging_options as flags
 from model_store_tools.cli.copies.opening import DEFAULT_REGISTRY, RegistryOption
-from model_store_tools.cli.options import AllowPickleOption, KeyOption, WeightsOption
-from model_store_tools.cli.packaging_options import (
-    VERSION,
-    BackendOption,
-    BenignOption,
-    ConversionOption,
-    FormatOption,
-    Gate,
-    GateOption,
-    ImageEnsembleOption,
-    InstancesOption,
-    MaxBatchOption,
-    OpsetOption,
-    OverlayOption,
-    SpecOption,
-    TargetArgument,
-    VersionOption,
-)
 
 if TYPE_CHECKING:
     from model_store_tools.packaging.copies import CopyPackager
@@ -36,17 +20,17 @@ __all__ = ["issue"]
 
 
 def issue(
-    target: TargetArgument,
+    target: flags.TargetArgument,
     *,
     customer: Annotated[
         list[str], typer.Option(help="Who gets it; repeatable: the target is then loaded once.", show_default=False)
     ],
     registry: RegistryOption = DEFAULT_REGISTRY,
     mark: Annotated[Path, typer.Option(help="Folder that `ptynet train` made.", show_default=False)],
-    spec: SpecOption,
-    format_: FormatOption,
+    spec: flags.SpecOption,
+    format_: flags.FormatOption,
     out: Annotated[Path, typer.Option(help="Folder to write the archives into.", show_default=False)],
-    key: KeyOption = None,
+    key: shared.KeyOption = None,
     coalition: Annotated[
         int | None, typer.Option(help="Colluders the code is made for (default: 4).", show_default=False)
     ] = None,
@@ -63,21 +47,21 @@ def issue(
     name: Annotated[
         str | None, typer.Option(help="Model name; TARGET-copy-NUMBER by default.", show_default=False)
     ] = None,
-    model_version: VersionOption = VERSION,
-    backend: BackendOption = None,
-    image_ensemble: ImageEnsembleOption = False,
-    benign: BenignOption = None,
-    gate: GateOption = Gate.FULL,
-    weights: WeightsOption = None,
-    to: ConversionOption = None,
-    to_opset: OpsetOption = None,
-    max_batch: MaxBatchOption = None,
-    instances: InstancesOption = None,
-    config_overlay: OverlayOption = None,
+    model_version: flags.VersionOption = flags.VERSION,
+    backend: flags.BackendOption = None,
+    image_ensemble: flags.ImageEnsembleOption = False,
+    benign: flags.BenignOption = None,
+    gate: flags.GateOption = flags.Gate.FULL,
+    weights: shared.WeightsOption = None,
+    to: flags.ConversionOption = None,
+    to_opset: flags.OpsetOption = None,
+    max_batch: flags.MaxBatchOption = None,
+    instances: flags.InstancesOption = None,
+    config_overlay: flags.OverlayOption = None,
     covers: Annotated[
         Path | None, typer.Option(help="Your pictures under the probes; trace needs them too.", show_default=False)
     ] = None,
-    allow_pickle: AllowPickleOption = False,
+    allow_pickle: shared.AllowPickleOption = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an archive of that name, and a claim.")] = False,
 ) -> None:
     """Package TARGET for a customer, without retraining: only the table of labels is his own. Prints the archive's path."""
@@ -85,32 +69,10 @@ def issue(
 
     from model_store_tools.packaging.copies import CopyPackager, CopyWishes
     from model_store_tools.packaging.issuing import issue_copies
-    from model_store_tools.packaging.options import Options
     from model_store_tools.registry import Registry
     from ptynet_plugin.keyfile import read_key
 
-    options = Options(
-        mark=mark,
-        spec=spec,
-        format=format_.value,
-        out=out,
-        name=name,
-        version=model_version,
-        backend=backend.value if backend else None,
-        image_ensemble=image_ensemble,
-        benign=benign,
-        gate=gate.value,
-        weights=weights,
-        to=to.value if to else None,
-        to_opset=to_opset,
-        max_batch=max_batch,
-        instances=instances,
-        config_overlay=config_overlay,
-        covers=covers,
-        claim=claim,
-        allow_pickle=allow_pickle,
-        force=force,
-    )
+    options = flags.options_of(locals())
     wishes = CopyWishes(positions=positions, quick=quick, coalition=coalition)
     owner = read_key(key).fingerprint()
     _require_key_of(mark, owner)
