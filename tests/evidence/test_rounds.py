@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
 import shutil
 import socket
 import threading
@@ -17,7 +18,7 @@ import pytest
 
 from ptynet_plugin.errors import ClaimError
 from ptynet_plugin.evidence import check_bundle as alone
-from ptynet_plugin.evidence.beacon import fetch_beacon, told_round
+from ptynet_plugin.evidence.beacon import fetch_beacon, fetch_round, told_round
 from ptynet_plugin.evidence.der import read_stamp
 from tests.support.authority import Authority, make_authority
 from tests.support.standins import http_server
@@ -45,6 +46,17 @@ def test_a_beacon_out_of_order_gives_no_round_whatever_it_says() -> None:
     body = b'{"genesis_time":1600000000,"period":1,"round":1,"randomness":"00"}'
     with http_server(lambda _: (503, {}, body)) as port, pytest.raises(ClaimError, match=r"gave no round.*503"):
         fetch_beacon(f"http://127.0.0.1:{port}/chain/public/latest", after=datetime.now(UTC), timeout=5)
+
+
+def test_a_beacon_that_begins_far_ahead_is_not_waited_for() -> None:
+    waited: list[float] = []
+    body = json.dumps({"genesis_time": int(time.time()) + 7200, "period": 3}).encode()
+    with (
+        http_server(lambda _: (200, {}, body)) as port,
+        pytest.raises(ClaimError, match=r"its next round is .* s ahead"),
+    ):
+        fetch_round(f"http://127.0.0.1:{port}/chain/public/latest", after=datetime.now(UTC), wait=waited.append)
+    assert waited == []
 
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)

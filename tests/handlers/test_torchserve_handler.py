@@ -61,7 +61,7 @@ result = {"same": [p == plain[1] for p in plain], "close": np.allclose(plain, ex
 
 
 BAD = {
-    "empty": ("b''", "has no body"),
+    "empty": ("b''", "has no body; send a JPEG, a PNG or JSON"),
     "text": ("b'hello'", "neither JPEG, PNG nor JSON"),
     "number": ("3", "send a JPEG or PNG"),
     "damaged": ("png[:40]", "no readable JPEG or PNG"),

@@ -227,6 +227,15 @@ def test_a_copy_behind_a_mirror_is_named_from_mirrored_probes(ten: TraceCase) ->
     assert [line["facts"].get("view") for line in lines if line["kind"] == "run"] == [None, "mirrored"]
 
 
+def test_a_second_trace_in_the_same_view_goes_on_where_the_first_stopped(ten: TraceCase) -> None:
+    absent, mirrored = ten.suspect(lambda symbol: 0), Questions(ten.claim, KEY, view="mirrored")
+    with Ledger(ten.folder, digest=ten.claim.digest) as ledger:
+        first = trace_endpoint(absent, mirrored, ten.tables, copies=1000, trace=1, ledger=ledger)
+        again = trace_endpoint(absent, mirrored, ten.tables, copies=1000, trace=2, ledger=ledger)
+        assert first.excluded_share is not None
+        assert (again.symbols, again.excluded_share) == (0, first.excluded_share)
+
+
 def test_an_answer_in_another_view_counts_for_the_mark_and_excludes_nothing(ten: TraceCase) -> None:
     plain, other = Presence(ten.claim.terms), Presence(ten.claim.terms)
     for symbol in list(ten.claim.terms.ownership)[:40]:
