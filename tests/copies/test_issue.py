@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import shutil
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,14 @@ def test_of_several_customers_only_those_with_this_very_archive_are_passed_over(
     shutil.copytree(issued.archives[0], issued.archives[1])
     code, _, err = issue(issued, "Alpha Ltd", "Beta GmbH", positions=None)
     assert code == 2 and "'Beta GmbH' has copy 2" in err and moved.exists(), "another copy's archive in its place"
+
+
+def test_an_archive_that_is_not_the_registered_one_is_not_passed_over(issued: CopyCase) -> None:
+    """Of the right copy and in the right place, but of another digest than what the customer was given."""
+    with sqlite3.connect(issued.folder / "copies.db") as database:
+        database.execute("UPDATE ptynet_copies SET digest = ? WHERE number = 1", ("0" * 64,))
+    code, _, err = issue(issued, "Alpha Ltd", "Beta GmbH", positions=None)
+    assert code == 2 and "'Alpha Ltd' has copy 1" in err
 
 
 def test_a_customer_whose_copy_was_revoked_gets_a_new_one_among_several(issued: CopyCase) -> None:

@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -324,6 +324,20 @@ def test_a_stranger_with_a_hand_over_of_his_own_is_refused(witnessed: Path) -> N
     sign_again(witnessed, secret=WITNESS_SECRET, envelope="handover.json")
     sign_again(witnessed, secret=WITNESS_SECRET)
     both_refuse(witnessed, "another man's reserve")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "message"), [(-60, None), (60, "handover.json: (made after|was made for another) .*run")]
+)
+def test_a_hand_over_of_after_the_run_is_refused(witnessed: Path, minutes: int, message: str | None) -> None:
+    started = json.loads((witnessed / "run.json").read_bytes())["started"]
+    made = (datetime.fromisoformat(started) + timedelta(minutes=minutes)).isoformat(timespec="milliseconds")
+    sign_again(witnessed, lambda told: told["predicate"].update(made=made), secret=SECRET, envelope="handover.json")
+    sign_again(witnessed, secret=WITNESS_SECRET)
+    if message is None:
+        assert check_bundle(witnessed).verdict == alone.check(witnessed) == "shown"
+    else:
+        both_refuse(witnessed, message)
 
 
 def test_a_witness_cannot_sign_a_party_run(witnessed: Path) -> None:
