@@ -14,7 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ptynet_plugin.errors import SpecError
 from ptynet_plugin.fidelity.thresholds import Thresholds
 
-__all__ = ["InputSpec", "load_spec", "parse_spec"]
+__all__ = ["LARGEST_SIDE", "InputSpec", "load_spec", "parse_spec"]
+
+LARGEST_SIDE = 4096
+"""Most pixels a side: no probe is larger, and a spec from a stranger must not make its reader paint a picture of terabytes."""
 
 DType = Literal["float32", "float16", "float64", "uint8", "int8"]
 
@@ -61,8 +64,10 @@ class InputSpec(BaseModel):
                 raise ValueError(f"{name} has {len(value)} numbers, color {self.color} has {self.channels} channels")
         if self.std is not None and min(self.std) <= 0:
             raise ValueError("std must be above 0 in every channel")
-        if self.size is not None and min(self.size) < 0:
-            raise ValueError("size is [height, width] in pixels, 0 for dynamic")
+        if self.size is not None and not all(0 <= side <= LARGEST_SIDE for side in self.size):
+            raise ValueError(
+                f"size is [height, width] in pixels, at most {LARGEST_SIDE}, 0 for dynamic; it is {list(self.size)}"
+            )
         return self
 
     def affine(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -11,8 +11,8 @@ from ptynet_plugin.claims.leaves import PictureMaker
 from ptynet_plugin.engines.contract import Engine
 from ptynet_plugin.errors import IntegrityError, SpecError, TargetError
 from ptynet_plugin.images.encode import pixel_table
-from ptynet_plugin.images.probes import LARGEST_SIDE, SMALLEST_SIDE
-from ptynet_plugin.spec import InputSpec
+from ptynet_plugin.images.probes import SMALLEST_SIDE
+from ptynet_plugin.spec import LARGEST_SIDE, InputSpec
 
 __all__ = ["PROBES", "keeps_rows", "repeats", "require_askable", "require_probes"]
 

@@ -16,6 +16,7 @@ from ptynet_plugin.errors import UsageError
 from ptynet_plugin.images.carriers import CHANNELS, Color, carriers, most_bits, trigger_picture
 from ptynet_plugin.images.covers import procedural_cover
 from ptynet_plugin.images.resize import resize
+from ptynet_plugin.spec import LARGEST_SIDE
 from ptynet_plugin.symbols.codebook import MAX_SYMBOLS, code_words
 from ptynet_plugin.symbols.stream import KeyStream
 
@@ -38,7 +39,7 @@ DEFAULT_STRENGTHS: dict[str, int] = {"RGB": DEFAULT_STRENGTH, "GRAY": 192}
 """0.60 and 0.75: where every promised disturbance leaves 99.5 % recognised. One channel carries a third of the energy, at
 higher frequencies, which cropping and reducing to half hurt more."""
 
-SMALLEST_SIDE, LARGEST_SIDE = 8, 4096
+SMALLEST_SIDE = 8
 
 Picture = NDArray[np.uint8]
 

@@ -148,6 +148,15 @@ def test_both_checkers_agree_on_any_field_that_is_missing(bundle: Path, tmp_path
             assert ours == theirs, (number, name)
 
 
+@pytest.mark.parametrize("size", [[2**31, 8], [8, 4097], [2**52, 2**52]])
+def test_no_header_makes_a_checker_paint_pictures_of_terabytes(bundle: Path, tmp_path: Path, size: list[int]) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    edit_transcript(folder, lambda lines: lines[0]["spec"].update(size=size), secret=SECRET)
+    with pytest.raises(IntegrityError, match="at most 4096"):
+        check_bundle(folder)
+
+
 @pytest.mark.parametrize("name", ["earlier", "disclosed"])
 @pytest.mark.parametrize("value", ["", {}, "x", None, 0])
 def test_what_was_asked_before_is_a_list(bundle: Path, tmp_path: Path, name: str, value: object) -> None:
