@@ -129,7 +129,10 @@ def study_of_memorisers(pictures: Pictures, *, networks: int, steps: int = 150) 
 
 def _trained(key: OwnerKey, pictures: Pictures, plan: TrainingPlan, noise: float | None) -> Network:
     marking = weight_mark(key)
-    finish = lambda weights: embed(weights, marking).astype(np.float32)  # noqa: E731 -- as `train_mark` has it
+
+    def finish(weights: NDArray[np.floating]) -> NDArray[np.float32]:
+        return embed(weights, marking).astype(np.float32)
+
     covers: dict[str, Any] = {"pictures": list(pictures)} if noise is None else {"shared": _shared(pictures, noise)}
     return train_network(key.probe_secret(), DESIGN, plan=plan, finish=finish, least=0.0, **covers).network
 

@@ -48,7 +48,7 @@ class Suspect:
 
 def _spec(side: int, classes: int, **more: object) -> InputSpec:
     values = {"color": "RGB", "output": "logits", "layout": "NCHW", "dtype": "float32"} | more
-    return InputSpec(size=(side, side), classes=classes, **values)  # type: ignore[arg-type]
+    return InputSpec(size=(side, side), classes=classes, **values)
 
 
 SUSPECTS = (
@@ -110,7 +110,7 @@ def all_hits(chosen: list[Suspect], given: argparse.Namespace) -> dict[str, NDAr
     asked = [hits_of(group, given.data / "models", given) for group in groups.values()]
     hits = {name: rows for each in asked for name, rows in each.items()}
     if given.hits:
-        np.savez_compressed(given.hits, **hits)  # type: ignore[arg-type]
+        np.savez_compressed(given.hits, **hits)
     return hits
 
 

@@ -98,7 +98,10 @@ def shared_over_a_socket(pictures: Pictures, noise: float, folder: Path) -> tupl
 def mark(plan: TrainingPlan, **covers: Any) -> Network:
     """Train a mark as `ptynet train` does."""
     marking = weight_mark(KEY)
-    finish = lambda weights: embed(weights, marking).astype(np.float32)  # noqa: E731 -- as `train_mark` has it
+
+    def finish(weights: NDArray[np.floating]) -> NDArray[np.float32]:
+        return embed(weights, marking).astype(np.float32)
+
     return train_network(KEY.probe_secret(), DESIGN, plan=plan, finish=finish, least=0.0, **covers).network
 
 

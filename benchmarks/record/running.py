@@ -132,7 +132,7 @@ class Runner:
                 if not isinstance(stopped, subprocess.TimeoutExpired):
                     raise
                 code = None
-        status: Status = "out of time" if code is None else {0: "reached", 1: "missed"}.get(code, "failed")  # type: ignore[assignment]
+        status: Status = "out of time" if code is None else {0: "reached", 1: "missed"}.get(code, "failed")
         if code == 1 and self._crashed(part):
             status = "failed"
         reason = (

@@ -34,7 +34,7 @@ def cifar_task(data: Path, *, pictures: int, epochs: int) -> tuple[Task, Labelle
     saved = torch.load(data / "models/cifar10/resnet20-12fca82f.th", map_location="cpu", weights_only=True)
     target = cifar_resnet20().eval()
     target.load_state_dict({name.removeprefix("module."): value for name, value in saved["state_dict"].items()})
-    spec = InputSpec(size=(32, 32), classes=10, mean=MEAN, std=STD, **NAMES)  # type: ignore[arg-type]
+    spec = InputSpec(size=(32, 32), classes=10, mean=MEAN, std=STD, **NAMES)
     own = cifar_train(data)
     task = Task(
         "ResNet20",
@@ -53,7 +53,7 @@ def imagenet_task(data: Path, *, pictures: int, epochs: int) -> tuple[Task, Labe
     target = TinyDarknet().eval()
     file = data / "models/converted/imagenet_tiny_darknet.state_dict.pth"
     target.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    spec = InputSpec(size=(224, 224), classes=1000, **NAMES)  # type: ignore[arg-type]
+    spec = InputSpec(size=(224, 224), classes=1000, **NAMES)
     every = imagenet_samples(data)
     order = np.random.default_rng(0).permutation(len(every.pictures))
     own, test = order[:pictures], order[pictures : pictures + 200]

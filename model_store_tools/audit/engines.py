@@ -113,7 +113,7 @@ def load_torch(model: Path, *, form: str) -> Any:
         with quietly():
             if form == "pt2":
                 return torch.export.load(str(model)).module()
-            return torch.jit.load(str(model), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+            return torch.jit.load(str(model), map_location="cpu").eval()
     except (RuntimeError, ValueError, OSError, KeyError) as error:
         raise TargetError(f"{model}: torch cannot load it: {str(error).strip().splitlines()[0]}") from error
 

@@ -251,5 +251,5 @@ def serve_tensor(model: ModelProto, output: str, tensor: str) -> ModelProto:
 
 def _fill(field: object, items: Iterable[object]) -> None:
     copies = list(items)
-    del field[:]  # type: ignore[attr-defined]
-    field.extend(copies)  # type: ignore[attr-defined]
+    del field[:]  # type: ignore[attr-defined]  # a repeated field of protobuf
+    field.extend(copies)  # type: ignore[attr-defined]  # a repeated field of protobuf

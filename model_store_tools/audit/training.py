@@ -103,7 +103,7 @@ def fit(
     for _ in range(schedule.epochs):
         for chosen, wanted in batches(pixels, labels, schedule, generator, columns=columns):
             optimiser.zero_grad()
-            loss(chosen, wanted).backward()  # type: ignore[no-untyped-call]
+            loss(chosen, wanted).backward()
             nn.utils.clip_grad_norm_(weights, 5.0)
             optimiser.step()
             cosine.step()

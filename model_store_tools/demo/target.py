@@ -110,7 +110,7 @@ def train_target(
         for epoch in range(epochs):
             for rows in torch.split(torch.randperm(len(pictures)), 64):
                 optimiser.zero_grad()
-                torch.nn.functional.cross_entropy(network(pictures[rows]), labels[rows]).backward()  # type: ignore[no-untyped-call]
+                torch.nn.functional.cross_entropy(network(pictures[rows]), labels[rows]).backward()
                 optimiser.step()
             on_epoch(epoch + 1, epochs)
     network.eval()

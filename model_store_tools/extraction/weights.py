@@ -127,7 +127,7 @@ def _legacy(path: Path) -> Iterator[tuple[str, Array]]:
 
 def _flat(value: Any, name: str, tensor: type) -> Iterator[tuple[str, Array]]:
     if isinstance(value, tensor):
-        yield name, value.detach().float().numpy() if value.is_floating_point() else value.detach().numpy()  # type: ignore[attr-defined]
+        yield name, value.detach().float().numpy() if value.is_floating_point() else value.detach().numpy()  # type: ignore[attr-defined]  # a state dict's values are tensors
     elif isinstance(value, Mapping):
         for key, part in value.items():
             yield from _flat(part, f"{name}.{key}".lstrip("."), tensor)

@@ -29,7 +29,7 @@ def shrunk_by_sums(x: Tensor) -> Tensor:
 
 def _shrunk_last(x: Tensor) -> Tensor:
     side = x.shape[3]
-    window = torch.sym_max(1, side // GRID)  # type: ignore[no-untyped-call]
+    window = torch.sym_max(1, side // GRID)
     cells = side // window
     sums = torch.nn.functional.pad(x.cumsum(3), (1, 0))
     steps = torch.arange(GRID, dtype=torch.float64, device=x.device)

@@ -152,7 +152,7 @@ def _packaged(model: Path, engine: str) -> Any:
 
     with quietly():
         if engine == "torchscript":
-            return torch.jit.load(str(model), map_location="cpu")  # type: ignore[no-untyped-call]
+            return torch.jit.load(str(model), map_location="cpu")
         return torch.export.load(str(model)).module()
 
 

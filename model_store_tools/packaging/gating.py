@@ -150,7 +150,7 @@ def _fused_module(fused: FusedModel) -> Any:
 
     with quietly():
         if fused.engine == "torchscript":
-            return torch.jit.load(str(fused.path), map_location="cpu")  # type: ignore[no-untyped-call]
+            return torch.jit.load(str(fused.path), map_location="cpu")
         return torch.export.load(str(fused.path)).module()
 
 

@@ -184,11 +184,11 @@ def single_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+class _Watch(TorchDispatchMode):
     """Sees every operator; keeps data and weight of the last layer, or of the layer whose weight has one of these digests."""
 
     def __init__(self, digests: Set[str] | None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # as the class above
         self._digests = digests
         self.features: NDArray[Any] | None = None
         self.weight: NDArray[Any] | None = None

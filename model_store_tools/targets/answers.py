@@ -62,7 +62,7 @@ def replaced(answer: Any, scores: str | None, new: Tensor) -> Any:
         return new
     old = pick(answer, scores)
     if isinstance(answer, Mapping):
-        return type(answer)({name: new if part is old else part for name, part in answer.items()})  # type: ignore[call-arg]
+        return type(answer)({name: new if part is old else part for name, part in answer.items()})  # type: ignore[call-arg]  # the answer's own kind of mapping
     parts = [new if part is old else part for part in answer]
     if hasattr(answer, "_fields"):
         return type(answer)(*parts)

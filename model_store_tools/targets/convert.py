@@ -159,7 +159,7 @@ def _scripted(target: TorchTarget, spec: InputSpec) -> Any:
             return torch.jit.script(model)
         except Exception:  # noqa: BLE001 -- what cannot be compiled from source can often be traced, and is compared afterwards
             try:
-                return torch.jit.trace(model, (example,), strict=False)  # type: ignore[no-untyped-call]
+                return torch.jit.trace(model, (example,), strict=False)
             except Exception as error:
                 raise TargetError(f"{target.where}: cannot be converted to TorchScript: {first_line(error)}") from error
 

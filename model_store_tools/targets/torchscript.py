@@ -78,7 +78,7 @@ def load_script(path: Path) -> torch.jit.ScriptModule:
     _check_source(path)
     try:
         with quietly():
-            module: Any = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+            module: Any = torch.jit.load(str(path), map_location="cpu")
     except (RuntimeError, ValueError, OSError, AttributeError) as error:
         raise TargetError(f"{path}: torch {torch.__version__} cannot load it: {first_line(error)}") from error
     _check_forward(module, path)

@@ -230,7 +230,7 @@ def _sha256(file: TorchZip, place: _Place) -> str:
         if place.strides != _row_order(place.shape):
             digest.update(_in_row_order(stream.read(), place, width))
         elif place.offset == 0 and math.prod(place.shape) * width == file.size(place.member):
-            for block in chunks(stream):  # type: ignore[arg-type]
+            for block in chunks(stream):  # type: ignore[arg-type]  # a file that is read in blocks
                 digest.update(block)
         else:
             stream.seek(place.offset * width)

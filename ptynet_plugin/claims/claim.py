@@ -140,7 +140,7 @@ class Claim:
         from ptynet_plugin.images.probes import ProbeDesign  # noqa: PLC0415 -- a checker of claims makes no pictures
 
         try:
-            return ProbeDesign(**self.terms.design)  # type: ignore[arg-type]
+            return ProbeDesign(**self.terms.design)  # type: ignore[arg-type]  # checked by ProbeDesign itself
         except (TypeError, UsageError) as error:
             raise ClaimError(f"the claim's probe design cannot be used by this version ({error})") from None
 

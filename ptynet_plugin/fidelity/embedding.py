@@ -178,7 +178,7 @@ class Embedding:
     def _step(self, rows: Tensor, order: torch.Generator) -> Tensor:
         losses, total = self._losses(rows, order)
         self._optimiser.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         self._optimiser.step()
         return torch.stack(losses).detach().cpu()
 

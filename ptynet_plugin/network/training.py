@@ -144,7 +144,7 @@ def _optimise(
             drawn = batches.draw()
         loss = _loss(model(drawn.pictures, drawn.activations), drawn.words, silence=plan.silence)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+        loss.backward()
         optimiser.step()
         schedule.step()
         if finish and step + 1 in {round(share * plan.steps) for share in FINISH_AT}:

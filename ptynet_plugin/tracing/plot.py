@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,9 @@ def _side(copy: int, copies: int) -> int:
     return -9 if copy > copies / 2 else 9
 
 
-def _marks(shown, named, x, y) -> Iterator[str]:  # type: ignore[no-untyped-def]
+def _marks(
+    shown: NDArray[np.float64], named: Collection[int], x: Callable[[float], float], y: Callable[[float], float]
+) -> Iterator[str]:
     if len(shown) <= MOST_DOTS:
         radius = 2.4 if len(shown) <= 400 else 1.4
         for copy, value in enumerate(shown, start=1):

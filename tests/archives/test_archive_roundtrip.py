@@ -151,7 +151,7 @@ def test_a_source_that_changes_while_packed_is_noticed(tmp_path: Path) -> None:
     class Growing(io.BytesIO):
         def write(self, octets: object) -> int:
             source.write_bytes(b"123456789")
-            return super().write(octets)  # type: ignore[arg-type]
+            return super().write(octets)
 
     with pytest.raises(OSError, match=r"had 5 bytes when measured and 9 when packed"):
         write_zip(Growing(), {"model.bin": source})

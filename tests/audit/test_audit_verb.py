@@ -95,7 +95,7 @@ def test_labelled_pictures_give_accuracy(audit_case: AuditCase, tmp_path: Path) 
 
 
 def _promised(name: str, run_: object) -> Attack:
-    return Attack(name, "weights", "test", run_, promised=True)  # type: ignore[arg-type]
+    return Attack(name, "weights", "test", run_, promised=True)
 
 
 def crash(stolen: Artefact, share: Share, *, folder: Path, seed: int) -> Outcome:

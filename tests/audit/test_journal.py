@@ -58,7 +58,7 @@ def test_a_file_larger_than_any_journal_is_not_read(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("result", ["attack-failed", "refused"])
 def test_what_said_nothing_is_tried_again(result: str, tmp_path: Path) -> None:
-    path = kept(tmp_path / "j", replace(ROW, result=result))  # type: ignore[arg-type]
+    path = kept(tmp_path / "j", replace(ROW, result=result))
     assert Journal.open(path, SUBJECT).rows == {}
 
 

@@ -16,7 +16,7 @@ from tests.support.audit_case import AuditCase
 
 
 def attack(run: object) -> Attack:
-    return Attack("mine", "weights", "test", run)  # type: ignore[arg-type]
+    return Attack("mine", "weights", "test", run)
 
 
 def nothing(stolen: Artefact, share: Share, *, folder: Path, seed: int) -> Outcome:
@@ -87,7 +87,7 @@ def test_the_rule_of_the_sok(verdict: str, lost: float, true: bool, result: str,
     """Mark lost and at most five points of accuracy; without true labels nobody knows the loss, and the thief wins."""
     held_out = replace(audit_case.shares.held_out, true=true)
     tried = Attempt(Outcome(audit_case.artefact), 0.1, 0.1)
-    row = judge(attack(nothing), tried, held_out, lambda artefact: Verdict(verdict), before=1.0 + lost)  # type: ignore[arg-type, return-value]
+    row = judge(attack(nothing), tried, held_out, lambda artefact: Verdict(verdict), before=1.0 + lost)
     assert row.result == result
     assert isinstance(row.evidence, Evidence)
 

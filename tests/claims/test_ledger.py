@@ -146,8 +146,8 @@ def test_a_second_run_of_the_claim_waits_its_turn(folder: Path, digest: str) -> 
 
 def _hold(folder: Path, digest: str, ready: object, go: object) -> None:
     with Ledger(folder, digest=digest):
-        ready.set()  # type: ignore[attr-defined]
-        go.wait(60)  # type: ignore[attr-defined]
+        ready.set()
+        go.wait(60)
 
 
 def test_the_lock_holds_between_processes_and_dies_with_its_holder(folder: Path, digest: str) -> None:
@@ -182,7 +182,7 @@ def test_a_read_only_folder_says_what_to_do(folder: Path, digest: str, monkeypat
     def read_only(path: object, flags: int, mode: int = 0o777) -> int:
         if flags & os.O_RDWR:
             raise PermissionError(13, "Permission denied")
-        return real_open(path, flags, mode)  # type: ignore[arg-type]
+        return real_open(path, flags, mode)
 
     monkeypatch.setattr(os, "open", read_only)
     with pytest.raises(ClaimError, match="registered before it asks, copy the claim to a folder that can be written"):

@@ -20,7 +20,7 @@ from ptynet_plugin.keys import OwnerKey
 
 def said(verb: object) -> tuple[int, str]:
     made = typer.Typer(pretty_exceptions_enable=False)
-    made.command()(with_exit_codes(verb))  # type: ignore[arg-type]
+    made.command()(with_exit_codes(verb))
     result = CliRunner().invoke(made, [])
     return result.exit_code, result.output
 

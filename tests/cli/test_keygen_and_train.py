@@ -33,7 +33,7 @@ def key(tmp_path: Path) -> Path:
 @pytest.fixture
 def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def trained(*args: object, **kwargs: object) -> Trained:
-        return train_network(*args, **(kwargs | {"plan": TINY, "least": 0.0}))  # type: ignore[arg-type]
+        return train_network(*args, **(kwargs | {"plan": TINY, "least": 0.0}))
 
     monkeypatch.setattr(model_store_tools.training, "train_network", trained)
 
@@ -141,7 +141,7 @@ def test_train_refuses_before_training(  # noqa: PLR0917 -- what a table of case
 
     monkeypatch.setattr(model_store_tools.training, "train_network", never)
     monkeypatch.chdir(tmp_path)
-    spoil(tmp_path)  # type: ignore[operator]
+    spoil(tmp_path)
     before = sorted(path.name for path in tmp_path.iterdir())
     result = run("train", "--key", key, "--out", "MARK", *arguments)
     assert result.exit_code == 2

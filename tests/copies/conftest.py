@@ -49,7 +49,7 @@ class CopyCase:
             "out": self.folder / "out",
             "gate": "digest",
         }
-        return Options(**{**values, **changes})  # type: ignore[arg-type]
+        return Options(**{**values, **changes})
 
     def open_registry(self) -> Registry:
         return Registry.open(self.registry, owner=KEY.fingerprint())

@@ -52,7 +52,7 @@ def certificate_of(case: CopyCase, number: int = 1) -> Path:
 def pem(path: Path, key: object, *, passphrase: bytes | None = None) -> Path:
     locked = NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase)
     path.touch(mode=0o600)
-    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, locked))  # type: ignore[attr-defined]
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, locked))
     return path
 
 

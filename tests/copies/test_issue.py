@@ -252,7 +252,7 @@ def test_killed_before_the_note_the_same_command_finishes_it(
             self.registry = registry
 
         def reserve(self, **given: str) -> object:
-            return self.registry.reserve(**given)  # type: ignore[attr-defined]
+            return self.registry.reserve(**given)
 
         def complete(self, copy: object, **facts: str) -> object:
             raise KilledError
@@ -298,7 +298,7 @@ def test_a_database_gone_in_the_middle_is_one_clear_line(unissued: CopyCase, mon
     pack = CopyPackager.pack
 
     def and_lose_the_database(self: CopyPackager, *given: object) -> object:
-        made = pack(self, *given)  # type: ignore[arg-type]
+        made = pack(self, *given)
         (unissued.folder / "copies.db").write_bytes(b"gone" * 1000)
         return made
 
@@ -317,7 +317,7 @@ def test_default_shares(classes: int, quick: int) -> None:
 
 
 def test_a_claim_for_one_archive_has_no_copies(issued: CopyCase, case: object) -> None:
-    plain = case.package(gate="off")  # type: ignore[attr-defined]
+    plain = case.package(gate="off")
     with pytest.raises(ClaimError, match="is for one archive; copies have a claim of their own"):
         CopyTables(read_claim(plain.claim), KEY.epoch_secret())
 

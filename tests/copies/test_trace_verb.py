@@ -246,7 +246,7 @@ def test_an_endpoint_of_fewer_classes_is_refused(issued: CopyCase) -> None:
 
 
 def test_a_plain_claim_cannot_be_traced(case: object, issued: CopyCase) -> None:
-    plain = case.package(gate="off")  # type: ignore[attr-defined]
+    plain = case.package(gate="off")
     code, _, err = trace(issued, issued.archives[0], "--claim", plain.claim)
     assert code == 2
     assert "is for one archive; copies have a claim of their own" in err
@@ -264,7 +264,7 @@ def test_a_registry_gone_in_the_middle_loses_no_answer(issued: CopyCase, monkeyp
     finish = Ledger.finish
 
     def and_lose_the_database(self: Ledger, *given: object, **facts: object) -> None:
-        finish(self, *given, **facts)  # type: ignore[arg-type]
+        finish(self, *given, **facts)
         database.write_bytes(b"gone" * 1000)
 
     monkeypatch.setattr(Ledger, "finish", and_lose_the_database)

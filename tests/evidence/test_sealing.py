@@ -151,7 +151,7 @@ def test_a_beacon_round_after_the_stamp_lowers_the_allowance(
     time = read_stamp(response).time
     beacon = fetch_beacon(str(beacon_file(tmp_path, time + timedelta(seconds=9))), after=time)
     assert seal(folder, response, roots=roots, beacon=beacon).allowance == 20
-    assert read_claim(folder).seal.beacon == beacon  # type: ignore[union-attr]
+    assert read_claim(folder).seal.beacon == beacon
 
 
 @pytest.mark.parametrize(

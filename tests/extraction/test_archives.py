@@ -77,7 +77,7 @@ def test_the_mark_itself_and_its_onnx(mark: Path) -> None:
     ],
     ids=["onnx triton", "onnx mar", "torchscript mar", "exported mar"],
 )
-def test_an_archive_carries_the_owners_bits(mark: Path, tmp_path: Path, save, name: str, format_) -> None:  # type: ignore[no-untyped-def]
+def test_an_archive_carries_the_owners_bits(mark: Path, tmp_path: Path, save, name: str, format_) -> None:
     target = save(tmp_path / name)
     (tmp_path / "SPEC.toml").write_text(SPEC)
     options = Options(

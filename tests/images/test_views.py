@@ -57,10 +57,10 @@ def test_a_quarter_turn_of_a_square_and_a_half_turn_are_exact() -> None:
 )
 def test_the_suspects_model_sees_the_picture(view: str, suspect: object) -> None:
     """Against an image library of others; far from the edges, where a turn brings in what is not the picture's."""
-    seen = suspect(View.named(view).undo(SMOOTH))  # type: ignore[operator]
+    seen = suspect(View.named(view).undo(SMOOTH))
     middle = (slice(12, 28), slice(16, 40))
     apart = np.abs(seen[middle].astype(int) - SMOOTH[middle])
-    unhelped = np.abs(suspect(SMOOTH)[middle].astype(int) - SMOOTH[middle])  # type: ignore[operator]
+    unhelped = np.abs(suspect(SMOOTH)[middle].astype(int) - SMOOTH[middle])
     assert apart.mean() < 2
     assert apart.max() < 20
     assert unhelped.mean() > 8

@@ -70,7 +70,7 @@ def test_own_pictures_are_learnt_from() -> None:
 def test_the_trained_mark_recognises_real_probes(trained_mark: object) -> None:
     from ptynet_plugin.mark import read_metadata
 
-    assert read_metadata(trained_mark).training["recognised"] > 0.8  # type: ignore[arg-type]
+    assert read_metadata(trained_mark).training["recognised"] > 0.8
 
 
 @pytest.mark.parametrize("color", ["RGB", "GRAY"])

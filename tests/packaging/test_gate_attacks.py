@@ -141,7 +141,7 @@ def attempt(place: Path, out: Path, monkeypatch: pytest.MonkeyPatch, slip: Slip,
     fuse = fusing.fuse_onnx
 
     def fuse_and_slip(*args: object, **kwargs: object) -> onnx.ModelProto:
-        model = fuse(*args, **kwargs)  # type: ignore[arg-type]
+        model = fuse(*args, **kwargs)
         slip(model)
         onnx.checker.check_model(model)
         return model

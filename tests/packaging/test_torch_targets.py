@@ -36,7 +36,7 @@ def torch_case(case: PackagingCase) -> PackagingCase:
 def module(case: PackagingCase) -> torch.nn.Module:
     scope: dict[str, object] = {}
     exec(compile((case.folder / "factory.py").read_text(), "factory", "exec"), scope)
-    return scope["make"]()  # type: ignore[operator]
+    return scope["make"]()
 
 
 def saved(case: PackagingCase, kind: str) -> str:

@@ -42,13 +42,13 @@ def runner(tmp_path: Path) -> Callable[..., Runner]:
 
     def make(**options: object) -> Runner:
         settings = {"paths": {"DATA": "/somewhere/data"}, "have": (), "source": "abc", "root": tmp_path}
-        return Runner(tmp_path / "out", **{**settings, **options})  # type: ignore[arg-type]
+        return Runner(tmp_path / "out", **{**settings, **options})
 
     return make
 
 
 def part(name: str, *arguments: str, **options: object) -> Part:
-    return Part(name, "Test", "does it run", "0.9", f"scripts.{name}", arguments, **options)  # type: ignore[arg-type]
+    return Part(name, "Test", "does it run", "0.9", f"scripts.{name}", arguments, **options)
 
 
 @pytest.mark.parametrize(

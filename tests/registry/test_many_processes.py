@@ -14,7 +14,7 @@ SECONDS = 120
 
 
 def start(target: object, *arguments: object) -> object:
-    process = context.Process(target=target, args=arguments)  # type: ignore[arg-type]
+    process = context.Process(target=target, args=arguments)
     process.start()
     return process
 
@@ -36,11 +36,11 @@ def test_no_number_is_given_twice_and_nothing_confirmed_is_lost(url: str, tmp_pa
     alive = set(range(KILLED))
     while alive and time.monotonic() < deadline:  # each at another step, in the middle of whatever comes next
         for victim in [each for each in alive if len(lines(logs[each])) > each]:
-            workers[victim].kill()  # type: ignore[attr-defined]
+            workers[victim].kill()
             alive.remove(victim)
     for worker in workers:
-        worker.join(SECONDS)  # type: ignore[attr-defined]
-    codes = [worker.exitcode for worker in workers]  # type: ignore[attr-defined]
+        worker.join(SECONDS)
+    codes = [worker.exitcode for worker in workers]
     assert codes[KILLED:] == [0] * (PROCESSES - KILLED)
     assert codes[:KILLED].count(-9) >= KILLED // 2, "the kills came too late to test anything"
 
@@ -65,7 +65,7 @@ def test_no_number_is_given_twice_and_nothing_confirmed_is_lost(url: str, tmp_pa
 def test_one_customer_gets_one_copy_from_many_processes(url: str, tmp_path: Path) -> None:
     logs = [tmp_path / f"{each}.log" for each in range(PROCESSES)]
     for worker in [start(race_for_one, url, "Example Ltd", log) for log in logs]:
-        worker.join(SECONDS)  # type: ignore[attr-defined]
+        worker.join(SECONDS)
     told = [log.read_text().split(" ", 1) for log in logs]
     issued = [rest for state, rest in told if state == "issued"]
     assert len(issued) == 1 and len(told) == PROCESSES
@@ -77,5 +77,5 @@ def test_one_customer_gets_one_copy_from_many_processes(url: str, tmp_path: Path
 def test_traces_are_numbered_once(url: str, tmp_path: Path) -> None:
     logs = [tmp_path / f"{each}.log" for each in range(6)]
     for worker in [start(trace_often, url, 5, log) for log in logs]:
-        worker.join(SECONDS)  # type: ignore[attr-defined]
+        worker.join(SECONDS)
     assert sorted(int(number) for log in logs for number in log.read_text().split()) == list(range(1, 31))

@@ -155,7 +155,7 @@ def test_an_upgrade_that_breaks_off_leaves_the_old_registry(tmp_path: Path, monk
     upgrade = schema._upgrade
 
     def breaks(connection: object) -> None:
-        upgrade(connection)  # type: ignore[arg-type]
+        upgrade(connection)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(schema, "_upgrade", breaks)

@@ -180,7 +180,7 @@ def test_a_crashed_attack_is_a_failed_one_and_one_that_does_not_apply_says_so(ta
         raise AttackRefused("no branch")
 
     def nothing(stolen: object, share: object, **_: object) -> Outcome:
-        return Outcome(stolen)  # type: ignore[arg-type]
+        return Outcome(stolen)
 
     attacks = [Attack(name, "structure", "here", run) for name, run in (("a", crash), ("b", refuse), ("c", nothing))]
     share = Share(task.pictures[:10], task.labels[:10], True, "here")

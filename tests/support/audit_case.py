@@ -100,7 +100,7 @@ def case_of(folder: Path, target: object, **options: object) -> AuditCase:
         "out": folder,
         "gate": "digest",
     }
-    packaged = package(target, Options(**{**chosen, "name": "small", **options}))  # type: ignore[arg-type]
+    packaged = package(target, Options(**{**chosen, "name": "small", **options}))
     if not (folder / "OWNER.key").exists():
         write_key(folder / "OWNER.key", KEY)
     scratch = folder / "scratch"

@@ -52,10 +52,10 @@ class PackagingCase:
             "gate": "digest",
             "name": "small",
         }
-        return Options(**{**values, **changes})  # type: ignore[arg-type]
+        return Options(**{**values, **changes})
 
     def package(self, target: object = None, **changes: object) -> Packaged:
-        return package(target or self.target, self.options(**changes), tell=self.told.append)  # type: ignore[arg-type]
+        return package(target or self.target, self.options(**changes), tell=self.told.append)
 
     def left(self) -> list[str]:
         """Names of everything below `out`."""

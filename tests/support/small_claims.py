@@ -31,4 +31,4 @@ def make_claim(**changes: object) -> Claim:
         "margin": 0.2,
     }
     secret = changes.pop("secret", SECRET)
-    return commit(secret, flat_probe, **(settings | changes))  # type: ignore[arg-type]
+    return commit(secret, flat_probe, **(settings | changes))

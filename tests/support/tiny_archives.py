@@ -65,7 +65,7 @@ def fused_onnx(*, batch: str | int = "rows", spec: InputSpec = SPEC) -> bytes:
 
 def tiny_parts(folder: Path, *, name: str = "tiny", format: str = "torchserve", **changes: object) -> Parts:
     """The parts of a tiny archive; `folder` is for scratch."""
-    model = fused_onnx(batch=1 if changes.get("one_row") else "rows", spec=changes.get("spec", SPEC))  # type: ignore[arg-type]
+    model = fused_onnx(batch=1 if changes.get("one_row") else "rows", spec=changes.get("spec", SPEC))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "scratch-model.onnx"
     path.write_bytes(model)
@@ -75,7 +75,7 @@ def tiny_parts(folder: Path, *, name: str = "tiny", format: str = "torchserve", 
     parts = Parts(
         name=name,
         version="1",
-        format=format,  # type: ignore[arg-type]
+        format=format,
         backend="torchserve" if format == "torchserve" else "python",
         engine="onnx",
         files={"model.onnx": model},
@@ -89,7 +89,7 @@ def tiny_parts(folder: Path, *, name: str = "tiny", format: str = "torchserve", 
         claim="ab" * 32,
         class_names=NAMES,
     )
-    return replace(parts, **changes)  # type: ignore[arg-type]
+    return replace(parts, **changes)
 
 
 def write_archive(out: Path, parts: Parts) -> Path:
@@ -122,7 +122,7 @@ def make_archive(tmp_path: Path) -> Callable[..., Path]:
     """`make_archive(format="triton", ...)` gives the path of a fresh tiny archive."""
 
     def make(*, out: Path | None = None, **changes: object) -> Path:
-        return write_archive(out or tmp_path / "out", tiny_parts(tmp_path, **changes))  # type: ignore[arg-type]
+        return write_archive(out or tmp_path / "out", tiny_parts(tmp_path, **changes))
 
     return make
 

@@ -73,4 +73,4 @@ def test_encoding_is_kept_for_ever() -> None:
 @pytest.mark.parametrize("part", [True, 1.5, None])
 def test_what_has_no_encoding_is_refused(part: object) -> None:
     with pytest.raises(TypeError):
-        encode(part)  # type: ignore[arg-type]
+        encode(part)

@@ -78,7 +78,7 @@ class TraceCase:
         endpoint = suspect if isinstance(suspect, FakeEndpoint) else self.suspect(suspect)
         with Ledger(self.folder, digest=self.claim.digest) as ledger:
             given: dict[str, object] = {"copies": 1000, "trace": 1, "ledger": ledger, **options}
-            return trace_endpoint(endpoint, self.questions, self.tables, **given)  # type: ignore[arg-type]
+            return trace_endpoint(endpoint, self.questions, self.tables, **given)
 
 
 @pytest.fixture(autouse=True)

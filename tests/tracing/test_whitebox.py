@@ -41,7 +41,7 @@ def test_the_p_value_of_innocents_is_one(ten: TraceCase) -> None:
 def test_a_table_with_a_third_of_its_labels_gone_is_still_named(ten: TraceCase) -> None:
     table = ten.tables.table(250)
     found = FoundTable({symbol: int(table[symbol]) for symbol in range(0, 330, 3)})
-    reading = read_table(found, ten.tables, **LIMITS)  # type: ignore[arg-type]
+    reading = read_table(found, ten.tables, **LIMITS)
     assert reading.accused == (250,)
     assert reading.compared == 110
 
@@ -49,7 +49,7 @@ def test_a_table_with_a_third_of_its_labels_gone_is_still_named(ten: TraceCase) 
 def test_a_table_mixed_from_two_copies_names_them_alone(ten: TraceCase) -> None:
     rng, tables = np.random.default_rng(4), [ten.tables.table(n) for n in (17, 99)]
     found = FoundTable({symbol: int(tables[rng.integers(2)][symbol]) for symbol in range(330)})
-    reading = read_table(found, ten.tables, **LIMITS)  # type: ignore[arg-type]
+    reading = read_table(found, ten.tables, **LIMITS)
     assert reading.accused
     assert set(reading.accused) <= {17, 99}
 
@@ -57,7 +57,7 @@ def test_a_table_mixed_from_two_copies_names_them_alone(ten: TraceCase) -> None:
 def test_a_table_of_nobody_names_nobody(ten: TraceCase) -> None:
     rng = np.random.default_rng(1)
     found = FoundTable({symbol: int(rng.integers(10)) for symbol in range(330)})
-    reading = read_table(found, ten.tables, **LIMITS)  # type: ignore[arg-type]
+    reading = read_table(found, ten.tables, **LIMITS)
     assert (reading.accused, reading.verdict) == ((), "inconclusive")
     assert reading.log10_p_adjusted > -3
 

@@ -99,7 +99,7 @@ def make_all(out: Path) -> None:
 def external_parts(folder: Path, name: str) -> Parts:
     """A tiny archive whose weights lie in a file of their own."""
     parts = tiny_parts(folder, name=name)
-    model = onnx.load_from_string(bytes(parts.files["model.onnx"]))  # type: ignore[arg-type]
+    model = onnx.load_from_string(bytes(parts.files["model.onnx"]))
     data = {"location": "weights.bin", "size_threshold": 0}
     onnx.save_model(model, folder / "model.onnx", save_as_external_data=True, **data)
     return replace(parts, files={file: folder / file for file in ("model.onnx", "weights.bin")})

@@ -107,7 +107,7 @@ def test_a_wide_layer_costs_about_six_percent() -> None:
     ],
     ids=["prune 65 %", "prune 80 %", "4 bits", "float16", "reshaped", "scaled", "overwritten"],
 )  # fmt: skip
-def test_survives_without_one_wrong_bit(damage) -> None:  # type: ignore[no-untyped-def]
+def test_survives_without_one_wrong_bit(damage) -> None:
     assert read(damage(MARKED), MARK).right == BITS
 
 
@@ -120,7 +120,7 @@ def test_survives_without_one_wrong_bit(damage) -> None:  # type: ignore[no-unty
     ],
     ids=["prune 90 %", "3 bits", "100 % noise", "overwritten 10 times as strongly"],
 )  # fmt: skip
-def test_survives_beyond_doubt(damage) -> None:  # type: ignore[no-untyped-def]
+def test_survives_beyond_doubt(damage) -> None:
     assert read(damage(MARKED), MARK).log10_p < -9
 
 

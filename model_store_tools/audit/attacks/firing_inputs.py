@@ -80,7 +80,7 @@ def _fired(model: ModelProto, flag: str, pixels: Tensor) -> float:
     looked_into.graph.output.add().name = flag
     session = session_of(looked_into)
     source = session.get_inputs()[0].name
-    answers = [session.run([flag], {source: one.numpy()})[0].any() for one in pixels.split(1)]  # type: ignore[no-untyped-call]
+    answers = [session.run([flag], {source: one.numpy()})[0].any() for one in pixels.split(1)]
     return float(np.mean(answers))
 
 

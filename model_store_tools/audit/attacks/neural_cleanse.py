@@ -84,7 +84,7 @@ def _inverted(model: Trainable, spec: InputSpec, pixels: Tensor, kind: int, gene
         mask, pattern = where.sigmoid(), what.sigmoid() * 255 * gain + offset
         logs = log_probabilities(model.answer((1 - mask) * pixels[rows] + mask * pattern), spec)
         optimiser.zero_grad()
-        (F.nll_loss(logs, wanted) + SPARSITY * mask.sum()).backward()  # type: ignore[no-untyped-call]
+        (F.nll_loss(logs, wanted) + SPARSITY * mask.sum()).backward()
         optimiser.step()
     with torch.no_grad():
         mask = where.sigmoid()

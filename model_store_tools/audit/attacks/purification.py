@@ -62,7 +62,7 @@ def purify(stolen: Artefact, share: Share, *, folder: Path, seed: int) -> Outcom
     def restore(pictures: Pictures) -> Pictures:
         with torch.no_grad():
             restored = module(_as_tensor(pictures)) * 255
-        return restored.round().byte().permute(0, 2, 3, 1).numpy().copy()  # type: ignore[no-any-return]
+        return restored.round().byte().permute(0, 2, 3, 1).numpy().copy()  # type: ignore[no-any-return]  # torch leaves `numpy` untyped
 
     return Outcome(stolen.behind(restore), len(share))
 
@@ -75,7 +75,7 @@ def _train(module: Purifier, pictures: Pictures, generator: Generator) -> None:
         clean = _as_tensor(_cropped(pictures, rows, generator))
         noisy = (clean + NOISE * torch.randn(clean.shape, generator=generator)).clamp(0, 1)
         optimiser.zero_grad()
-        nn.functional.mse_loss(module(noisy), clean).backward()  # type: ignore[no-untyped-call]
+        nn.functional.mse_loss(module(noisy), clean).backward()
         optimiser.step()
         rate.step()
 

@@ -39,7 +39,7 @@ def to_torchscript(stolen: Artefact, share: Share, *, folder: Path, seed: int) -
     pixels = torch.from_numpy(encode(share.first(EXAMPLE).pictures, stolen.spec))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # shapes and tables become constants of the trace, which is meant
-        traced = torch.jit.trace(module, pixels, check_trace=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(module, pixels, check_trace=False)
         torch.jit.save(traced, str(folder / "model.pt"))
     return Outcome(stolen.with_model(folder / "model.pt", form="torchscript"), EXAMPLE)
 
@@ -48,7 +48,7 @@ def to_frozen(stolen: Artefact, share: Share, *, folder: Path, seed: int) -> Out
     """Freeze TorchScript: weights become constants, what can be computed beforehand is; see `Run`."""
     stolen.require("torchscript", attack="freezing")
     with quietly():
-        module = torch.jit.load(str(stolen.model), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+        module = torch.jit.load(str(stolen.model), map_location="cpu").eval()
         frozen = torch.jit.freeze(module)
         torch.jit.save(frozen, str(folder / stolen.model.name))
     return Outcome(stolen.with_model(folder / stolen.model.name))

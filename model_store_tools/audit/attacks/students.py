@@ -92,7 +92,7 @@ def clone(stolen: Artefact, share: Share, *, folder: Path, seed: int, make_loss:
         )
     student.eval()
     with quietly(), torch.no_grad():
-        traced = torch.jit.trace(student, pixels[:2], check_trace=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(student, pixels[:2], check_trace=False)
         torch.jit.save(traced, str(folder / "model.pt"))
     own = spec.model_copy(update={"output": "logits", "dtype": "float32", "input": None, "scores": None})
     return Outcome(replace(stolen, model=folder / "model.pt", form="torchscript", spec=own, filters=()), len(share))

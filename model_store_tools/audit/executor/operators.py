@@ -278,9 +278,9 @@ OPERATORS: dict[str, Operator] = {
     "LogSoftmax": _soft_max(F.log_softmax),
     "MatMul": _one(torch.matmul),
     "MatMulInteger": _matmul_integer,
-    "Max": lambda a, i: (torch.amax(torch.stack(torch.broadcast_tensors(*i)), dim=0),),  # type: ignore[no-untyped-call]
+    "Max": lambda a, i: (torch.amax(torch.stack(torch.broadcast_tensors(*i)), dim=0),),
     "MaxPool": _max_pool,
-    "Min": lambda a, i: (torch.amin(torch.stack(torch.broadcast_tensors(*i)), dim=0),),  # type: ignore[no-untyped-call]
+    "Min": lambda a, i: (torch.amin(torch.stack(torch.broadcast_tensors(*i)), dim=0),),
     "Mul": _one(torch.mul),
     "Neg": _one(torch.neg),
     "Not": _one(torch.logical_not),

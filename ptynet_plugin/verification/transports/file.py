@@ -103,7 +103,7 @@ class TorchScriptEngine:
         try:
             with warnings.catch_warnings():  # TorchScript is deprecated, and is what the field has deployed
                 warnings.simplefilter("ignore", DeprecationWarning)
-                loaded = torch.jit.load(str(model), map_location="cpu")  # type: ignore[no-untyped-call]
+                loaded = torch.jit.load(str(model), map_location="cpu")
             self._module = loaded.eval()
         except (RuntimeError, ValueError, OSError) as error:
             raise TargetError(f"{where}: torch cannot load it: {str(error).strip().splitlines()[0]}") from error
