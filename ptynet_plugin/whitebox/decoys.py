@@ -58,10 +58,9 @@ def decoy_rank(weights: Array | Sequence[Array], right: int, *, decoys: int = DE
         decoys: Number of decoy keys.
         seed: Of the decoys.
     """
-    if isinstance(weights, np.ndarray):
-        terms = {weights.size: within_reach(weights).reshape(-1)}
-    else:
-        terms = joint_terms(weights)
+    terms = (
+        {weights.size: within_reach(weights).reshape(-1)} if isinstance(weights, np.ndarray) else joint_terms(weights)
+    )
     generator = np.random.default_rng(seed)
     sets = min(SETS, *(_padded(size) // ROWS for size in terms))
     matched: list[int] = []
