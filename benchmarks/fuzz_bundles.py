@@ -16,7 +16,6 @@ import base64
 import contextlib
 import copy
 import hashlib
-import io
 import json
 import random
 import sys
@@ -27,11 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from ptynet_plugin.claims.signing import is_signed_by, sign, signer
-from ptynet_plugin.errors import IntegrityError
 from ptynet_plugin.evidence import check_bundle as alone
-from ptynet_plugin.evidence.checking import check_bundle
+from tests.support.forging import judged, places
 
-__all__ = ["Attempt", "attempts_on", "disagreement", "judged"]
+__all__ = ["Attempt", "attempts_on", "disagreement"]
 
 Choice = random.Random
 Documents = dict[str, Any]
@@ -126,7 +124,7 @@ class Attempt:
             return
         name = choose.choice([*_CHAINED, "transcript.jsonl", *self.documents])
         name = name if name in self.documents else "transcript.jsonl"
-        paths = list(_places(self.documents[name]))[1:]
+        paths = list(places(self.documents[name]))[1:]
         if paths:
             path = choose.choice(paths)
             self.edited.append("/".join(map(str, (name, *path))))
@@ -212,20 +210,6 @@ def attempts_on(bundles: list[Path], secret: bytes) -> Callable[[Choice], Attemp
     return attempt
 
 
-def judged(folder: Path) -> tuple[str, str]:
-    """Ask both checkers; anything but their own errors goes through."""
-    try:
-        ours = check_bundle(folder).verdict
-    except IntegrityError:
-        ours = "refused"
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            theirs = alone.check(folder)
-    except alone.Broken:
-        theirs = "refused"
-    return ours, theirs
-
-
 @contextlib.contextmanager
 def _fast_signatures() -> Iterator[None]:
     """Let the library verify the stand-alone checker's signatures, a hundred times as fast; other tests compare the two."""
@@ -252,13 +236,6 @@ def disagreement(attempt: Attempt) -> str | None:
     return f"ours: {ours}, alone: {theirs}, after {attempt.edited}"
 
 
-def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    yield path
-    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, entry in entries:
-        yield from _places(entry, (*path, key))
-
-
 def _edit(value: Any, path: tuple[Any, ...], choose: Choice) -> None:
     whole = value
     for step in path[:-1]:
@@ -275,7 +252,7 @@ def _edit(value: Any, path: tuple[Any, ...], choose: Choice) -> None:
             other = choose.randrange(len(value))
             value[last], value[other] = value[other], value[last]
         case 3:
-            value[last] = copy.deepcopy(_at(whole, choose.choice(list(_places(whole[path[0]]))), path[0]))
+            value[last] = copy.deepcopy(_at(whole, choose.choice(list(places(whole[path[0]]))), path[0]))
         case 4 if isinstance(value[last], int) and not isinstance(value[last], bool):
             value[last] += choose.choice([-1, 1, 0.0, 0.5])
         case 5 if isinstance(value[last], str):

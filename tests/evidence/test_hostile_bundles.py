@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import copy
 import hashlib
-import io
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +19,13 @@ from ptynet_plugin.claims import read_claim, write_claim
 from ptynet_plugin.claims.canonical import canonical_json
 from ptynet_plugin.claims.commitment import Opening, field_digest
 from ptynet_plugin.errors import IntegrityError
-from ptynet_plugin.evidence import check_bundle as alone
 from ptynet_plugin.evidence.checking import check_bundle
 from ptynet_plugin.evidence.envelope import seal_envelope
 from ptynet_plugin.evidence.sealing import seal
 from ptynet_plugin.evidence.tampering import edit_transcript, sign_again
 from tests.support.authority import Authority
 from tests.support.bundles import SECRET, make_bundle, make_questions
+from tests.support.forging import judged, places
 
 HOSTILE = st.one_of(
     st.none(),
@@ -52,35 +49,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Pa
     return folder / "bundle"
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in a JSON value, the whole included."""
-    yield path
-    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, entry in entries:
-        yield from places(entry, (*path, key))
-
-
 def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
     if not path:
         return by
     value = copy.copy(value)
     value[path[0]] = replaced(value[path[0]], path[1:], by)
     return value
-
-
-def judged(folder: Path) -> tuple[str, str]:
-    """What both checkers say; nothing but their own errors may come out of them."""
-    try:
-        ours = check_bundle(folder).verdict
-    except IntegrityError as error:
-        assert "\n" not in str(error)
-        ours = "refused"
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            theirs = alone.check(folder)
-    except alone.Broken:
-        theirs = "refused"
-    return ours, theirs
 
 
 def attacked(folder: Path, name: str, data: st.DataObject) -> tuple[Any, ...]:
