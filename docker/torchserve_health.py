@@ -19,7 +19,7 @@ def workers(model: str, token: str) -> list[dict]:
 def main() -> int:
     """Look once."""
     try:
-        keys = Path(os.environ["PTYNET_RUN"]) / "work" / "key_file.json"
+        keys = Path(os.environ["PTYNET_RUN"]) / "home" / "key_file.json"
         token = json.loads(keys.read_text(encoding="utf-8"))["management"]["key"]
         found = workers(os.environ["PTYNET_MODEL"], token)
     except (OSError, ValueError, KeyError) as error:

@@ -156,7 +156,7 @@ def test_torchserves_entry_point_starts_the_real_server_and_its_health_check_see
         assert answer.status_code == 400, "it wants a token"
     finally:
         process.stop()
-    assert (tmp_path / "run" / "work" / "key_file.json").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "run" / "home" / "key_file.json").stat().st_mode & 0o077 == 0
     assert not healthy(health, environment)
 
 
