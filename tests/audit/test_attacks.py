@@ -131,6 +131,20 @@ def test_a_graph_of_one_picture_at_a_time_is_attacked_as_one_of_many(
     assert notes[0] == notes[1] != ""
 
 
+def test_a_mask_behind_the_flag_is_not_taken_for_it(audit_case: AuditCase, tmp_path: Path) -> None:
+    """Heads of old operator sets hold booleans for every class besides the one that says whether PTYNet spoke."""
+    model = onnx.load(audit_case.artefact.model)
+    scores = model.graph.output[0].name
+    model.graph.node.append(helper.make_node("Not", ["above"], ["mask"]))
+    model.graph.node.insert(len(model.graph.node) - 1, helper.make_node("Greater", [scores, scores], ["above"]))
+    onnx.save(model, tmp_path / "masked.onnx")
+    notes = [
+        BY_NAME["near-key search, 20 keys"].run(subject, audit_case.shares.thief, folder=tmp_path, seed=0).note
+        for subject in (audit_case.artefact, audit_case.artefact.with_model(tmp_path / "masked.onnx"))
+    ]
+    assert notes[0] == notes[1] != ""
+
+
 def test_a_trace_of_one_picture_at_a_time_is_refused(audit_case: AuditCase, tmp_path: Path) -> None:
     with pytest.raises(AttackRefused, match="the graph reads one picture at a time"):
         BY_NAME["ONNX -> TorchScript"].run(

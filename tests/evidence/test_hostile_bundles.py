@@ -122,6 +122,22 @@ def test_both_checkers_agree_on_any_field_that_is_missing(bundle: Path, tmp_path
             assert ours == theirs, (number, name)
 
 
+@pytest.mark.parametrize("name", ["opened.json", "leaves.json", "transcript.jsonl", "requests/0", "envelope.json"])
+def test_what_is_nested_without_end_is_refused_by_both(bundle: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    deep = b"[" * 100_000 + b"]" * 100_000
+    (folder / name).write_bytes(b'{"inputs":' + deep + b"}" if name == "requests/0" else deep + b"\n")
+    if name == "requests/0":
+        digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        edit_transcript(
+            folder, lambda lines: lines[1 if "index" in lines[1] else 2].update(request_sha256=digest), secret=SECRET
+        )
+    if name != "envelope.json":
+        sign_again(folder, secret=SECRET)
+    assert judged(folder) == ("refused", "refused")
+
+
 @pytest.mark.parametrize("size", [[2**31, 8], [8, 4097], [2**52, 2**52]])
 def test_no_header_makes_a_checker_paint_pictures_of_terabytes(bundle: Path, tmp_path: Path, size: list[int]) -> None:
     folder = tmp_path / "bundle"

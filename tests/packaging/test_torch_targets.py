@@ -8,8 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from model_store_tools.cli.main import app
+from model_store_tools.packaging.subjects import torch_subjects
 from ptynet_plugin.archives import check_archive, read_manifest
 from ptynet_plugin.errors import TargetError, UsageError
+from ptynet_plugin.spec import InputSpec
 from tests.support.isolated import run_isolated, unpacked
 from tests.support.packaging_case import PackagingCase
 
@@ -115,6 +117,12 @@ def test_fidelity_reads_what_a_named_layer_reads(torch_case: PackagingCase, kind
     code, output = fidelity("head")
     assert code == 2
     assert "has no layer 'head' with a weight; the last ones are '0', '4'" in " ".join(output.split())
+
+
+def test_the_library_refuses_a_layer_that_is_none(torch_case: PackagingCase) -> None:
+    spec = InputSpec(color="RGB", layout="NCHW", size=(32, 32), dtype="float32", output="logits", classes=10)
+    with pytest.raises(TargetError, match="has no layer 'head'"):
+        torch_subjects(module(torch_case), module(torch_case), spec, feature="head")
 
 
 def test_a_pickle_is_refused_without_the_flag(torch_case: PackagingCase) -> None:

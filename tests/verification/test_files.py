@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
 from ptynet_plugin.errors import ArchiveError, BadAnswer, TargetError, Unreachable, UsageError
 from ptynet_plugin.verification.opening import open_endpoint
+from ptynet_plugin.verification.transports.file import _scores_of
 from tests.support.asking import PATIENCE, SPEC, open_at, picture
 from tests.support.standins import (
     brightness_model,
@@ -98,6 +100,19 @@ def test_a_torchscript_file_is_asked_for_the_scores_that_the_spec_names(
             pytest.raises(BadAnswer, match=r"m\.pt: answers .*, expected a tensor of scores; name one as scores = "),
         ):
             client.ask(picture(0))
+
+
+class Told(NamedTuple):
+    """What a scripted model answers, features first."""
+
+    features: Any
+    logits: Any
+
+
+def test_the_scores_of_a_named_tuple_are_found_by_their_name(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    values = torch.arange(10.0)[None]
+    assert _scores_of(Told(-values, values), "logits", where="m.pt").tolist() == values.tolist()
 
 
 def test_a_model_inside_an_archive_is_named_by_the_archive(tmp_path: Path) -> None:

@@ -68,3 +68,11 @@ def test_a_grpc_answer_that_swells_is_refused() -> None:
         with pytest.raises(EndpointError):
             channel.call("/a.Service/Method", b"", bytes)
         channel.close()
+
+
+def test_a_grpc_answer_above_the_limit_is_refused() -> None:
+    with grpc_server({"/a.Service/Method": lambda request, context: bytes(LARGEST_BODY + 1)}) as port:
+        channel = Channel(parse_address(f"triton+grpc://127.0.0.1:{port}/m"), Connection(timeout=30))
+        with pytest.raises(EndpointError, match=r"larger than|max"):
+            channel.call("/a.Service/Method", b"", bytes)
+        channel.close()
